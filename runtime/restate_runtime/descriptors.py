@@ -1,0 +1,118 @@
+"""What the generator knows of a service, as values that the runtime reads.
+
+A generated module holds one `ServiceDescriptor` for each service. It carries resolved facts (kind, key field) as literals, so that
+no generated or runtime code has to import a copy of `dev/restate/ext_pb2`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from google.protobuf import descriptor as _pb
+
+__all__ = ["GENERATOR_ABI", "MethodDescriptor", "ServiceDescriptor", "ServiceKind"]
+
+GENERATOR_ABI = 1
+"""Version of the agreement between generated modules and this runtime; raised when a module made before would break."""
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class ServiceKind(enum.Enum):
+    """How many invocations of a service run at once (`dev.restate.ext.ServiceType`)."""
+
+    UNKEYED = "unkeyed"
+    """Any number at once."""
+    KEYED = "keyed"
+    """At most one for each key, first in, first out."""
+    SINGLETON = "singleton"
+    """At most one of the service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodDescriptor(Generic[Request, Response]):
+    """One rpc.
+
+    Attributes:
+        name: the rpc's name in the .proto, `MarkAsSold`.
+        python_name: its name in generated code, `mark_as_sold`.
+        request: message class of the input.
+        response: message class of the output.
+        key_field: name of the input's KEY field; `None` where the service is not KEYED.
+        comments: the comment above the rpc, without comment marks.
+        empty_request: the parameter is left out, the input is `google.protobuf.Empty`.
+        empty_response: the result is `None`, the output is `google.protobuf.Empty`.
+        options: further options of the rpc, by full name of the option.
+        descriptor: the rpc's own protobuf descriptor.
+    """
+
+    name: str
+    python_name: str
+    request: type[Request]
+    response: type[Response]
+    descriptor: _pb.MethodDescriptor
+    key_field: str | None = None
+    comments: str = ""
+    empty_request: bool = False
+    empty_response: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        """`tour.v1.TicketService/MarkAsSold`, as in a request's path."""
+        return f"{self.service_name}/{self.name}"
+
+    @property
+    def service_name(self) -> str:
+        """Full name of the service, `tour.v1.TicketService`."""
+        return str(self.descriptor.containing_service.full_name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceDescriptor:
+    """One annotated service.
+
+    Attributes:
+        abi: the generator ABI that the module was made for.
+        name: full name, `tour.v1.TicketService`.
+        kind: UNKEYED, KEYED or SINGLETON.
+        methods: the rpcs in the order of the .proto.
+        descriptor: the service's own protobuf descriptor.
+        comments: the comment above the service, without comment marks.
+        options: further options of the service, by full name of the option.
+
+    Raises:
+        ImportError: the module was made by a generator whose ABI this runtime does not know.
+    """
+
+    abi: int
+    name: str
+    kind: ServiceKind
+    methods: tuple[MethodDescriptor[Any, Any], ...]
+    descriptor: _pb.ServiceDescriptor
+    comments: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.abi != GENERATOR_ABI:
+            raise ImportError(
+                f"the generated module for {self.name} was made for generator ABI {self.abi}, this restate_runtime has {GENERATOR_ABI}: "
+                f"generate it again with the protoc-gen-restate that is installed beside this runtime [RT0101]"
+            )
+
+    @cached_property
+    def _by_name(self) -> dict[str, MethodDescriptor[Any, Any]]:
+        return {method.name: method for method in self.methods}
+
+    def method(self, name: str) -> MethodDescriptor[Any, Any]:
+        """The rpc with that name in the .proto.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_name[name]

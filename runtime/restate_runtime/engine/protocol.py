@@ -1,0 +1,110 @@
+"""What the outer rings need of an engine, whichever it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..handler.client import OutgoingCall
+from ..serde import Value
+from .options import Options
+from .registry import Registry
+
+__all__ = ["Engine", "Inspector", "Submission"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A call that the engine has taken.
+
+    Attributes:
+        invocation_id: its id; of the invocation that runs already, where an idempotency key attached to one.
+        on_disk: done once the call is durable; fails with ConnectionError when it could not be made so.
+        result: the response's bytes; a TerminalError where the invocation failed, a ConnectionError where the runtime stops first.
+            `None` for a background call.
+    """
+
+    invocation_id: str
+    on_disk: asyncio.Future[None]
+    result: asyncio.Future[bytes] | None
+
+
+class Inspector(Protocol):
+    """Reads what is committed. Rows are dictionaries with the column names of Restate's tables."""
+
+    def services(self) -> list[dict[str, Any]]:
+        """Rows of sys_service with a list of `methods`, sorted by name."""
+        ...
+
+    def invocations(
+        self,
+        *,
+        service: str | None = None,
+        key: str | None = None,
+        statuses: Sequence[str] = (),
+        limit: int = 100,
+    ) -> list[dict[str, Any]]:
+        """Rows of sys_invocation, newest first."""
+        ...
+
+    def describe(self, invocation_id: str) -> dict[str, Any] | None:
+        """One row of sys_invocation with its decoded `journal` and `waiting_for`; `None` where there is none."""
+        ...
+
+    def state(self, service: str, key: str | None, name: str | None = None) -> list[dict[str, Any]]:
+        """Rows of `state` with `type` and decoded `value_json`, sorted by key and name; every key where `key` is `None`."""
+        ...
+
+
+class Engine(Protocol):
+    """Takes calls from outside and answers once they are durable.
+
+    Every method that takes an invocation's id raises `TerminalError` with NOT_FOUND for an unknown one and INVALID_ARGUMENT for a malformed one.
+    """
+
+    @property
+    def options(self) -> Options: ...
+
+    @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def inspector(self) -> Inspector: ...
+
+    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> Submission:
+        """Takes a call. Raises TerminalError when it is refused."""
+        ...
+
+    def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
+        """The result of an invocation, once there is one."""
+        ...
+
+    def output(self, invocation_id: str) -> bytes | None:
+        """The result of a completed invocation, `None` while there is none. Raises the TerminalError that it failed with."""
+        ...
+
+    def method_of(self, invocation_id: str) -> tuple[str, str]:
+        """Service and method of an invocation, to decode its result."""
+        ...
+
+    def status(self, invocation_id: str) -> str:
+        """The status as it is committed."""
+        ...
+
+    async def settle_awakeable(self, awakeable_id: str, value: Value | None, reason: str | None = None) -> None:
+        """Resolves (with a value) or rejects (with a reason), and returns once that is durable.
+
+        Raises:
+            TerminalError: NOT_FOUND for an unknown id, ALREADY_EXISTS where it was settled otherwise before.
+        """
+        ...
+
+    async def kill(self, invocation_id: str) -> None:
+        """Ends an invocation and the awaited calls below it; nothing happens to a completed one."""
+        ...
+
+    async def resume(self, invocation_id: str) -> None:
+        """Lets a paused or backing-off invocation try again now. Raises FAILED_PRECONDITION for any other status."""
+        ...

@@ -1,0 +1,259 @@
+"""What generated clients are made of: a `Method` for each rpc, on any `Caller`."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..descriptors import MethodDescriptor
+from ..errors import Code, TerminalError
+from .futures import Call
+
+__all__ = ["Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(slots=True, kw_only=True)
+class OutgoingCall:
+    """One call as a caller takes it: encoded, its key extracted.
+
+    Attributes:
+        service: full name of the service.
+        method: the rpc's name.
+        key: the key for a KEYED service, `None` for the others.
+        payload: the request as binary protobuf.
+        descriptor: the rpc's descriptor, `None` for a call by name, whose response stays bytes.
+        idempotency_key: calls with the same one (and service, method, key) are one invocation.
+        headers: what the handler sees as `ctx.headers`.
+        delay_ms: not before so many milliseconds from now.
+        timeout_s: bound on the caller's wait, outside handlers.
+    """
+
+    service: str
+    method: str
+    key: str | None
+    payload: bytes
+    descriptor: MethodDescriptor[Any, Any] | None = None
+    idempotency_key: str | None = None
+    headers: Mapping[str, str] | None = None
+    delay_ms: int = 0
+    timeout_s: float | None = None
+
+    def decode_response(self, payload: bytes) -> Any:
+        """The response message; `None` for Empty; the bytes as they are for a call by name."""
+        if self.descriptor is None:
+            return payload
+        if self.descriptor.empty_response:
+            return None
+        return self.descriptor.response.FromString(payload)
+
+
+class InvocationHandle(abc.ABC, Generic[Response]):
+    """A background or delayed invocation, or one known by its id.
+
+    Outside handlers the handle is awaitable: `await handle` returns the handle once the call is on disk, and raises what went wrong.
+    """
+
+    @abc.abstractmethod
+    async def invocation_id(self) -> str:
+        """The invocation's id."""
+
+    @abc.abstractmethod
+    async def result(self, timeout: timedelta | float | None = None) -> Response:
+        """Waits for the end and returns the method's response.
+
+        Args:
+            timeout: bound on the wait, outside handlers; seconds where it is a number.
+
+        Raises:
+            TerminalError: the invocation failed.
+            TimeoutError: the time is over; the invocation goes on.
+            ConnectionError: the runtime cannot be reached, or is stopping.
+        """
+
+    @abc.abstractmethod
+    async def status(self) -> str:
+        """`scheduled`, `inboxed`, `ready`, `running`, `suspended`, `backing-off`, `paused` or `completed`."""
+
+    @abc.abstractmethod
+    async def kill(self) -> None:
+        """Ends the invocation and the awaited calls below it at once; waiting callers get ABORTED."""
+
+    @abc.abstractmethod
+    def __await__(self) -> Generator[Any, None, InvocationHandle[Response]]: ...
+
+
+class Caller(Protocol):
+    """Whatever can make calls: a context inside a handler, a runtime or a connection outside."""
+
+    def begin_call(self, call: OutgoingCall) -> Call[Any]:
+        """Begins an awaited call at once."""
+        ...
+
+    def begin_send(self, call: OutgoingCall) -> InvocationHandle[Any]:
+        """Begins a background or delayed call at once."""
+        ...
+
+
+class Client:
+    """The base of generated clients.
+
+    Args:
+        caller: the context inside a handler; a connection or a runtime outside one.
+    """
+
+    # Every other name may be an rpc's: generated clients have one property for each.
+    __slots__ = ("__caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self.__caller = caller
+
+    def __restate_caller__(self) -> Caller:
+        return self.__caller
+
+
+class _MethodBase(Generic[Response]):
+    __slots__ = ("_caller", "descriptor")
+
+    def __init__(self, client: Client, descriptor: MethodDescriptor[Any, Any]) -> None:
+        self._caller = client.__restate_caller__()
+        self.descriptor = descriptor
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.descriptor.full_name}>"
+
+    def _outgoing(
+        self,
+        request: Any,
+        idempotency_key: str | None,
+        headers: Mapping[str, str] | None,
+        timeout: timedelta | float | None,
+        delay: timedelta | None = None,
+    ) -> OutgoingCall:
+        method = self.descriptor
+        if not isinstance(request, method.request):
+            raise TypeError(f"{method.full_name} takes a {method.request.__name__}, not a {type(request).__name__}")
+        key = None
+        if method.key_field is not None:
+            key = getattr(request, method.key_field)
+            if not key:
+                raise TerminalError(f"{method.full_name}: the key field '{method.key_field}' is empty", Code.INVALID_ARGUMENT)
+        if idempotency_key == "":
+            raise TerminalError(f"{method.full_name}: the idempotency key is empty", Code.INVALID_ARGUMENT)
+        return OutgoingCall(
+            service=method.service_name,
+            method=method.name,
+            key=key,
+            payload=request.SerializeToString(),
+            descriptor=method,
+            idempotency_key=idempotency_key,
+            headers=headers,
+            delay_ms=0 if delay is None else _milliseconds(delay, method.full_name),
+            timeout_s=seconds(timeout),
+        )
+
+
+class Method(_MethodBase[Response], Generic[Request, Response]):
+    """One rpc of a client: call it, or send it in the background, now or later.
+
+    Each form raises `TypeError` for a request of another type, and `TerminalError` with code INVALID_ARGUMENT for an empty key.
+    """
+
+    __slots__ = ()
+
+    def __call__(
+        self,
+        request: Request,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> Call[Response]:
+        """Begins an awaited call at once; `await` it for the response.
+
+        Args:
+            request: the input message.
+            idempotency_key: calls with the same one are one invocation.
+            headers: strings for the handler's `ctx.headers`.
+            timeout: bound on the wait, outside handlers; the invocation goes on after it.
+        """
+        return self._caller.begin_call(self._outgoing(request, idempotency_key, headers, timeout))
+
+    def in_background(
+        self,
+        request: Request,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> InvocationHandle[Response]:
+        """Begins a background call: it runs to its end, and nobody waits for it."""
+        return self._caller.begin_send(self._outgoing(request, idempotency_key, headers, timeout))
+
+    def delayed(
+        self,
+        request: Request,
+        delay: timedelta,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> InvocationHandle[Response]:
+        """Begins a background call that does not start before `delay` is over."""
+        return self._caller.begin_send(self._outgoing(request, idempotency_key, headers, timeout, delay))
+
+
+class EmptyMethod(_MethodBase[Response]):
+    """One rpc whose request is `google.protobuf.Empty`: as `Method`, without the request."""
+
+    __slots__ = ()
+
+    def __call__(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> Call[Response]:
+        """Begins an awaited call at once; `await` it for the response."""
+        return self._caller.begin_call(self._outgoing(self.descriptor.request(), idempotency_key, headers, timeout))
+
+    def in_background(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> InvocationHandle[Response]:
+        """Begins a background call: it runs to its end, and nobody waits for it."""
+        return self._caller.begin_send(self._outgoing(self.descriptor.request(), idempotency_key, headers, timeout))
+
+    def delayed(
+        self,
+        delay: timedelta,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> InvocationHandle[Response]:
+        """Begins a background call that does not start before `delay` is over."""
+        return self._caller.begin_send(self._outgoing(self.descriptor.request(), idempotency_key, headers, timeout, delay))
+
+
+def seconds(duration: timedelta | float | None) -> float | None:
+    """A bound on a wait in seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def _milliseconds(delay: timedelta, target: str) -> int:
+    if not isinstance(delay, timedelta):
+        raise TypeError(f"{target}: delay is a datetime.timedelta, not a {type(delay).__name__}")
+    if delay < timedelta(0):
+        raise TerminalError(f"{target}: the delay is negative", Code.INVALID_ARGUMENT)
+    # Rounded up: a delayed call never starts before its delay is over.
+    return -(-delay // timedelta(milliseconds=1))

@@ -1,0 +1,173 @@
+"""Values as stored bytes and back, with a tag that says what the bytes are.
+
+Messages are kept as binary protobuf under the tag `message:<full name>`, everything that msgspec encodes as JSON under `json`, and
+what a user's `Serde` makes under `serde:<name>`. The tag lets every tool decode a value, and lets a wrong type be reported instead
+of misread.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+import msgspec
+from google.protobuf import json_format, message_factory, symbol_database
+from google.protobuf.message import DecodeError, Message
+
+__all__ = ["Serde", "SerdeError", "Value", "decode", "encode", "restore", "type_name"]
+
+T = TypeVar("T")
+
+_MESSAGE = "message:"
+_SERDE = "serde:"
+_JSON = "json"
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Value(msgspec.Struct, frozen=True, array_like=True):
+    """Stored bytes with the tag of what they are."""
+
+    tag: str
+    data: bytes
+
+
+class SerdeError(TypeError):
+    """A value that cannot be stored, or stored bytes that do not fit the type asked for."""
+
+
+@runtime_checkable
+class Serde(Protocol[T]):
+    """A user's own encoding. `name` is stored beside the bytes and must stay the same."""
+
+    name: str
+
+    def serialize(self, value: T) -> bytes:
+        """The value as bytes."""
+        ...
+
+    def deserialize(self, data: bytes) -> T:
+        """The bytes as a value, equal to the one that was serialized."""
+        ...
+
+
+def is_message_type(type_: object) -> bool:
+    """Whether it is a protobuf message class."""
+    return isinstance(type_, type) and issubclass(type_, Message)
+
+
+def type_name(type_: object) -> str:
+    """A type's name for error messages."""
+    if isinstance(type_, Serde):
+        return _SERDE + type_.name
+    if is_message_type(type_):
+        return str(cast(Any, type_).DESCRIPTOR.full_name)
+    return getattr(type_, "__name__", None) or str(type_)
+
+
+def encode(value: object, type_: object = None) -> Value:
+    """The value as it is stored.
+
+    Args:
+        value: a message, or what msgspec encodes; anything that the `Serde` takes where one is given.
+        type_: a `Serde`, or anything else, which then plays no part.
+
+    Raises:
+        SerdeError: the value cannot be stored, or would come back as something else.
+    """
+    if isinstance(value, Message):
+        try:
+            return Value(_MESSAGE + value.DESCRIPTOR.full_name, value.SerializeToString())
+        except Exception as error:  # EncodeError: a required field of proto2 is missing
+            raise SerdeError(f"a {value.DESCRIPTOR.full_name} cannot be stored: {error}") from error
+    if type_ is not None and isinstance(type_, Serde) and not isinstance(type_, type):
+        return Value(_SERDE + type_.name, type_.serialize(value))
+    try:
+        data = _encode_json(value)
+    except Exception as error:  # msgspec raises TypeError, OverflowError, UnicodeEncodeError, ... for what it cannot encode
+        raise SerdeError(f"a value of type {type(value).__name__} cannot be stored: {error}") from error
+    if b"null" in data and _holds_non_finite(msgspec.to_builtins(value)):
+        raise SerdeError("a NaN or infinite float cannot be stored: JSON has neither")
+    return Value(_JSON, data)
+
+
+def _holds_non_finite(value: object) -> bool:
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case dict():
+            return any(_holds_non_finite(item) for item in value.values())
+        case list() | tuple():
+            return any(_holds_non_finite(item) for item in value)
+        case _:
+            return False
+
+
+@lru_cache(maxsize=1024)
+def _json_decoder(type_: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type_)
+
+
+def decode(value: Value, type_: Any) -> Any:
+    """The stored value as the type asked for.
+
+    Args:
+        value: what `encode` gave.
+        type_: a message class, a type that msgspec decodes, or the `Serde` that encoded the value.
+
+    Raises:
+        SerdeError: it does not fit; the message names the stored and the wanted type.
+    """
+    tag = value.tag
+    if tag == _JSON and not is_message_type(type_) and not (isinstance(type_, Serde) and not isinstance(type_, type)):
+        try:
+            decoder = _json_decoder(type_)
+        except TypeError as error:
+            raise SerdeError(f"{type_name(type_)} is not a type that can be restored: {error}") from error
+        try:
+            return decoder.decode(value.data)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise SerdeError(f"the stored JSON is not of type {type_name(type_)}: {error}") from error
+    if is_message_type(type_):
+        if tag == _MESSAGE + type_.DESCRIPTOR.full_name:
+            return _parse(type_, value.data)
+        if tag == _JSON:
+            return _parse_json(type_, value.data)
+    elif isinstance(type_, Serde) and tag == _SERDE + type_.name:
+        return type_.deserialize(value.data)
+    raise SerdeError(f"stored is {tag}, wanted is {type_name(type_)}")
+
+
+def restore(value: Value) -> Any:
+    """The stored value as what its tag says, where no type is asked for.
+
+    Raises:
+        SerdeError: the tag names a message that is not loaded, or a `Serde`.
+    """
+    if value.tag == _JSON:
+        return msgspec.json.decode(value.data)
+    if value.tag.startswith(_MESSAGE):
+        return _parse(_loaded_message(value.tag[len(_MESSAGE) :]), value.data)
+    raise SerdeError(f"stored is {value.tag}: give the Serde as type=")
+
+
+def _loaded_message(full_name: str) -> Any:
+    try:
+        descriptor = symbol_database.Default().pool.FindMessageTypeByName(full_name)
+    except KeyError:
+        raise SerdeError(f"stored is the message {full_name}, which is not loaded: import its module") from None
+    return message_factory.GetMessageClass(descriptor)
+
+
+def _parse(type_: Any, data: bytes) -> Any:
+    try:
+        return type_.FromString(data)
+    except DecodeError as error:
+        raise SerdeError(f"the stored bytes are no {type_name(type_)}: {error}") from error
+
+
+def _parse_json(type_: Any, data: bytes) -> Any:
+    try:
+        return json_format.Parse(data, type_())
+    except json_format.ParseError as error:
+        raise SerdeError(f"the JSON is no {type_name(type_)}: {error}") from error
