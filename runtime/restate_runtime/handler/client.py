@@ -153,7 +153,7 @@ class _MethodBase(Generic[Response]):
             descriptor=method,
             idempotency_key=idempotency_key,
             headers=headers,
-            delay_ms=0 if delay is None else _milliseconds(delay, method.full_name),
+            delay_ms=0 if delay is None else delay_milliseconds(delay, method.full_name),
             timeout_s=seconds(timeout),
         )
 
@@ -250,7 +250,7 @@ def seconds(duration: timedelta | float | None) -> float | None:
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
-def _milliseconds(delay: timedelta, target: str) -> int:
+def delay_milliseconds(delay: timedelta, target: str) -> int:
     if not isinstance(delay, timedelta):
         raise TypeError(f"{target}: delay is a datetime.timedelta, not a {type(delay).__name__}")
     if delay < timedelta(0):

@@ -1,0 +1,74 @@
+"""Methods by name: binary in, binary out, for callers that have no generated client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from ..errors import Code, TerminalError
+from .client import Caller, Method, OutgoingCall, delay_milliseconds, seconds
+
+__all__ = ["NamedMethod", "split_name"]
+
+KeyOf = Callable[[str, str, bytes], str | None]
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`list.ListService/Append` as service and method.
+
+    Raises:
+        ValueError: the name has another form.
+    """
+    service, slash, method = name.partition("/")
+    if not (service and slash and method) or "/" in method:
+        raise ValueError(f"'{name}' is no method: write SERVICE/METHOD, such as 'list.ListService/Append'")
+    return service, method
+
+
+class NamedMethod(Method[bytes, bytes]):
+    """A `Method` whose request and response are the messages' bytes.
+
+    Args:
+        caller: who makes the calls.
+        name: `list.ListService/Append`.
+        key_of: the key of a request, from service, method and bytes; where it is left out, the callee's side takes the key.
+
+    Raises:
+        ValueError: the name has another form.
+    """
+
+    __slots__ = ("_key_of", "_method", "_service")
+
+    def __init__(self, caller: Caller, name: str, key_of: KeyOf | None = None) -> None:
+        # The parent's constructor takes a client and a descriptor; here there is neither.
+        self._caller = caller
+        self._service, self._method = split_name(name)
+        self._key_of = key_of
+
+    def __repr__(self) -> str:
+        return f"<NamedMethod {self._service}/{self._method}>"
+
+    def _outgoing(
+        self,
+        request: bytes,
+        idempotency_key: str | None,
+        headers: Mapping[str, str] | None,
+        timeout: timedelta | float | None,
+        delay: timedelta | None = None,
+    ) -> OutgoingCall:
+        name = f"{self._service}/{self._method}"
+        if not isinstance(request, (bytes, bytearray, memoryview)):
+            raise TypeError(f"{name} by name takes the request's bytes, not a {type(request).__name__}")
+        if idempotency_key == "":
+            raise TerminalError(f"{name}: the idempotency key is empty", Code.INVALID_ARGUMENT)
+        payload = bytes(request)
+        return OutgoingCall(
+            service=self._service,
+            method=self._method,
+            key=None if self._key_of is None else self._key_of(self._service, self._method, payload),
+            payload=payload,
+            idempotency_key=idempotency_key,
+            headers=headers,
+            delay_ms=0 if delay is None else delay_milliseconds(delay, name),
+            timeout_s=seconds(timeout),
+        )
