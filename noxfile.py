@@ -1,0 +1,212 @@
+"""The project's jobs: `nox -l` lists them, a plain `nox` runs lint, type checks and tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
+SUPPORTED = ("3.11", "3.12", "3.13")
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+TOUR = Path("examples", "ticket_reservation", "tour.py")
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.stop_on_first_error = False
+nox.options.sessions = ["lint", "typecheck", "tests"]
+
+os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+
+
+def find_pythons() -> list[str]:
+    """The versions that are here: the running one, those on PATH, and pyenv's, whose folders are not all on PATH."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    folders = [Path(folder) for folder in os.get_exec_path()] + sorted(pyenv.glob("versions/*/bin"), reverse=True)
+    found = []
+    for version in dict.fromkeys((*SUPPORTED, RUNNING)):
+        candidates = [folder / f"python{version}" for folder in folders]
+        sound = next((path for path in candidates if path.is_file() and reports(path, version)), None)
+        if sound is None and version != RUNNING:
+            continue
+        found.append(version)
+        # pyenv's shims are on PATH for versions that are not active, and do not run.
+        if sound is not None and (seen := shutil.which(sound.name)) != str(sound):
+            behind = seen is not None
+            parts = [str(sound.parent), os.environ["PATH"]] if behind else [os.environ["PATH"], str(sound.parent)]
+            os.environ["PATH"] = os.pathsep.join(parts)
+    return found
+
+
+def reports(python: Path, version: str) -> bool:
+    """Whether an interpreter runs and is of that version."""
+    program = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
+    try:
+        return subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=30).stdout.strip() == version
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+PYTHONS = find_pythons()
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests; those of the runtime by default, with a suspension at every await, and with one transition a commit."""
+    missing = [version for version in SUPPORTED if version not in PYTHONS]
+    if missing and session.python == PYTHONS[0]:
+        session.warn(f"skipped: Python {', '.join(missing)}: not on this machine")
+    session.install("-e", ".[codegen]", *GROUPS["test"])
+    session.run("python", "-m", "pytest", "--runtime-mode=all", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, and the rings of docs/design.md."""
+    session.install("-e", ".", *GROUPS["lint"])
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "runtime"})
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Strict types: our code, and a user's code against an editable install and against a wheel."""
+    session.install("-e", ".[codegen]", *GROUPS["typecheck"])
+    session.run("mypy", *(path for path in ("protoc_gen_restate", "runtime/restate_runtime", "generated") if any(Path(path).rglob("*.py"))))
+    examples = sorted(str(path) for path in Path("examples").glob("*/") if any(path.rglob("*.py")))
+    for example in examples:  # each is a user's own folder: its modules may have the names of another's
+        session.run("mypy", example, env={"MYPYPATH": example})
+    session.run("pyright")
+
+    user = Path(session.create_tmp()) / "user"
+    shutil.rmtree(user, ignore_errors=True)
+    shutil.copytree(ROOT / "tests" / "project" / "user", user)
+    shutil.copytree(ROOT / "generated" / "tour", user / "tour")
+    wheel_python = install_wheel(session, "types-protobuf>=6.30")
+    editable_python = shutil.which("python", path=session.bin)
+    assert editable_python is not None
+    with session.chdir(user):
+        for python in (editable_python, str(wheel_python)):
+            session.run("mypy", "--strict", "--explicit-package-bases", "--config-file=", "--python-executable", python, ".")
+            session.run("pyright", "--pythonpath", python)
+
+
+@nox.session(python=next(version for version in PYTHONS if version in (*SUPPORTED, RUNNING)))
+def generate(session: nox.Session) -> None:
+    """Makes generated/ from protos/ with the oldest supported protoc; `-- --check` only compares, and fails on drift."""
+    check = "--check" in session.posargs
+    session.install("-e", ".", *GROUPS["generate"])
+    out = Path(session.create_tmp()) / "generated"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("python", "-m", "protoc_gen_restate", "generate", "-I", "protos", "--out", str(out), "protos")
+    target = ROOT / "generated"
+    if check:
+        drift = differences(target, out)
+        if drift:
+            session.error(f"generated/ has drifted, run `nox -s generate`: {', '.join(drift)}")
+        session.log("generated/ is what protos/ give")
+        return
+    for path in files(target):
+        (target / path).unlink()
+    shutil.copytree(out, target, dirs_exist_ok=True)
+    for folder in sorted((path for path in target.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def files(folder: Path) -> set[Path]:
+    """The files below a folder, without what Python leaves there."""
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+
+
+def differences(left: Path, right: Path) -> list[str]:
+    """Files that are on one side only, or differ."""
+    one_side = files(left) ^ files(right)
+    changed = {path for path in files(left) & files(right) if (left / path).read_bytes() != (right / path).read_bytes()}
+    return sorted(map(str, one_side | changed))
+
+
+@nox.session
+def tour(session: nox.Session) -> None:
+    """The ticket reservation tour: generates, serves, kills the runtime with -9 in a checkout, and shows that nothing is lost."""
+    session.install("-e", ".[codegen]")
+    session.run("python", str(TOUR), *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into site/; every warning is an error."""
+    session.install("-e", ".", *GROUPS["docs"])
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """sdist and wheel into dist/; the tour runs from the wheel, in an empty environment outside the checkout."""
+    session.install(*GROUPS["build"])
+    python = install_wheel(session, "[codegen]")
+    elsewhere = Path(session.create_tmp()) / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    shutil.copytree(ROOT / TOUR.parent, elsewhere, ignore=shutil.ignore_patterns("__pycache__"))
+    with session.chdir(elsewhere):
+        session.run(str(python), TOUR.name, *session.posargs, external=True, include_outer_env=False, env=empty_environment(python))
+
+
+def install_wheel(session: nox.Session, extra: str) -> Path:
+    """Builds sdist and wheel (from the sdist) into dist/, and installs the wheel into a fresh environment.
+
+    `extra` is an extra of the project in brackets, or a further requirement. Returns the environment's interpreter.
+    """
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist", ".")
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    fresh = Path(session.create_tmp()) / "fresh"
+    session.run("python", "-m", "venv", "--clear", str(fresh))
+    python = fresh / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    requirements = [f"{wheel}{extra}"] if extra.startswith("[") else [str(wheel), extra]
+    session.run(str(python), "-m", "pip", "install", "--quiet", *requirements, external=True)
+    return python
+
+
+def empty_environment(python: Path) -> dict[str, str]:
+    """What a bare shell has."""
+    kept = {name: os.environ[name] for name in ("HOME", "TMPDIR", "SYSTEMROOT") if name in os.environ}
+    return {**kept, "PATH": os.pathsep.join((str(python.parent), os.defpath))}
+
+
+@nox.session
+def crash_full(session: nox.Session) -> None:
+    """A real kill -9 at every crash point of the tour, by default and suspending at every await."""
+    session.install("-e", ".[codegen]", *GROUPS["test"])
+    session.run("python", "-m", "pytest", "tests/crash", "--full", "--runtime-mode=all", "--timeout=0", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Many clients on few keys and a kill -9 in the middle, over and over."""
+    session.install("-e", ".[codegen]", *GROUPS["test"])
+    session.run("python", "-m", "pytest", "tests/chaos", "--full", "--timeout=0", *session.posargs)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """This machine's sync time, the rate of a bare group commit, and the workloads beside it."""
+    session.install("-e", ".[codegen]")
+    session.run("python", str(Path("benchmarks", "quick.py")), *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def ci(session: nox.Session) -> None:
+    """What has to pass for every change: lint, type checks, drift of generated/, and the tests on the running Python."""
+    session.notify("lint")
+    session.notify("typecheck")
+    session.notify("generate", ["--check"])
+    session.notify(f"tests-{RUNNING}")
