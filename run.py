@@ -33,9 +33,8 @@ def main():  # type: () -> int
         return fail(
             "run.py: %s has no venv module: install it (Debian, Ubuntu: apt install %s), then run this again" % (sys.executable, package)
         )
-    status = install()
-    if status != 0:
-        return fail("run.py: the set-up failed, see the messages above", status)
+    if install() != 0:
+        return fail("run.py: the set-up failed, see the messages above")
     if job == "tour":
         return call(PYTHON, os.path.join(ROOT, "examples", "ticket_reservation", "tour.py"))
     return call(PYTHON, "-m", "nox", "--noxfile", os.path.join(ROOT, "noxfile.py"), "--session", "ci")

@@ -1,0 +1,50 @@
+"""What all tests share: how the runtime runs, and whether the long versions run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "always-suspend": {"always_suspend": True},
+    "batch-size-1": {"batch_size": 1},
+}
+"""Options of `app.start` for each way in which the runtime's tests run."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--runtime-mode",
+        choices=[*MODES, "all"],
+        default=os.environ.get("RESTATE_TEST_MODE", "default"),
+        help="how tests with the fixture runtime_options run a runtime; 'all': once in each way (default: $RESTATE_TEST_MODE or 'default')",
+    )
+    parser.addoption("--full", action="store_true", help="the long versions of the crash and chaos tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mode = config.getoption("--runtime-mode")
+    if mode not in (*MODES, "all"):  # argparse does not check a default, which the environment gives here
+        raise pytest.UsageError(f"RESTATE_TEST_MODE={mode} is not one of {', '.join(MODES)}, all")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "runtime_options" in metafunc.fixturenames:
+        mode = metafunc.config.getoption("--runtime-mode")
+        metafunc.parametrize("runtime_options", list(MODES) if mode == "all" else [mode], indirect=True)
+
+
+@pytest.fixture
+def runtime_options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Keyword options for `app.start`, of the mode that this run is for."""
+    return dict(MODES[request.param])
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long version of a test is asked for."""
+    return bool(request.config.getoption("--full"))
