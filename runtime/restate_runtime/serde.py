@@ -2,7 +2,7 @@
 
 Messages are kept as binary protobuf under the tag `message:<full name>`, everything that msgspec encodes as JSON under `json`, and
 what a user's `Serde` makes under `serde:<name>`. The tag lets every tool decode a value, and lets a wrong type be reported instead
-of misread.
+of misread. Bytes from outside that came without a type have the tag `bytes`, and are read as the type that is asked for.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import msgspec
 from google.protobuf import json_format, message_factory, symbol_database
 from google.protobuf.message import DecodeError, Message
 
-__all__ = ["Serde", "SerdeError", "Value", "decode", "encode", "restore", "type_name"]
+__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "decode", "encode", "restore", "type_name"]
 
 T = TypeVar("T")
 
 _MESSAGE = "message:"
 _SERDE = "serde:"
 _JSON = "json"
+RAW = "bytes"
+"""The tag of bytes that came from outside without a type: they are read as the type that is asked for."""
+
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -129,12 +132,15 @@ def decode(value: Value, type_: Any) -> Any:
         except (msgspec.DecodeError, ValueError) as error:
             raise SerdeError(f"the stored JSON is not of type {type_name(type_)}: {error}") from error
     if is_message_type(type_):
-        if tag == _MESSAGE + type_.DESCRIPTOR.full_name:
+        if tag in (RAW, _MESSAGE + type_.DESCRIPTOR.full_name):
             return _parse(type_, value.data)
         if tag == _JSON:
             return _parse_json(type_, value.data)
-    elif isinstance(type_, Serde) and tag == _SERDE + type_.name:
-        return type_.deserialize(value.data)
+    elif isinstance(type_, Serde) and not isinstance(type_, type):
+        if tag in (RAW, _SERDE + type_.name):
+            return type_.deserialize(value.data)
+    elif tag == RAW:
+        return value.data if type_ in (bytes, Any, object) else decode(Value(_JSON, value.data), type_)
     raise SerdeError(f"stored is {tag}, wanted is {type_name(type_)}")
 
 
@@ -146,17 +152,35 @@ def restore(value: Value) -> Any:
     """
     if value.tag == _JSON:
         return msgspec.json.decode(value.data)
+    if value.tag == RAW:
+        return value.data
     if value.tag.startswith(_MESSAGE):
         return _parse(_loaded_message(value.tag[len(_MESSAGE) :]), value.data)
     raise SerdeError(f"stored is {value.tag}: give the Serde as type=")
 
 
-def _loaded_message(full_name: str) -> Any:
+def check(value: Value) -> None:
+    """Whether the bytes are what their tag says, as far as that can be known here.
+
+    Raises:
+        SerdeError: they are not.
+    """
+    if value.tag.startswith(_MESSAGE) and (type_ := _find_message(value.tag[len(_MESSAGE) :])) is not None:
+        _parse(type_, value.data)
+
+
+def _find_message(full_name: str) -> Any:
     try:
-        descriptor = symbol_database.Default().pool.FindMessageTypeByName(full_name)
+        return message_factory.GetMessageClass(symbol_database.Default().pool.FindMessageTypeByName(full_name))
     except KeyError:
-        raise SerdeError(f"stored is the message {full_name}, which is not loaded: import its module") from None
-    return message_factory.GetMessageClass(descriptor)
+        return None
+
+
+def _loaded_message(full_name: str) -> Any:
+    type_ = _find_message(full_name)
+    if type_ is None:
+        raise SerdeError(f"stored is the message {full_name}, which is not loaded: import its module")
+    return type_
 
 
 def _parse(type_: Any, data: bytes) -> Any:
