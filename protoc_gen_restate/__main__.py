@@ -1,0 +1,24 @@
+"""The command `protoc-gen-restate`: the protoc plugin, and a few things around it."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Runs the plugin when protoc starts it, the command line otherwise; returns the exit code."""
+    if len(sys.argv) > 1 or sys.stdin.isatty():
+        from .cli import run
+
+        return run(sys.argv[1:])
+    from .plugin import respond
+
+    sys.stdout.buffer.write(respond(sys.stdin.buffer.read()))
+    sys.stdout.buffer.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

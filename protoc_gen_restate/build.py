@@ -1,0 +1,130 @@
+"""From linked descriptors to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import descriptor_pb2
+
+from . import comments, naming
+from .load import Loaded
+from .model import Contract, FieldRole, File, InputField, Message, Method, Service, ServiceKind
+from .shipped import is_shipped
+
+__all__ = ["build"]
+
+# Field numbers in descriptor.proto, which paths of SourceCodeInfo are made of.
+_SYNTAX, _PACKAGE, _MESSAGE, _SERVICE = 12, 2, 4, 6
+_NESTED, _FIELD, _METHOD, _INPUT = 3, 2, 2, 2
+
+_FieldDescriptor = _descriptor.FieldDescriptor
+_SCALARS = {
+    getattr(_FieldDescriptor, f"TYPE_{name.upper()}"): name
+    for name in (
+        "double float int64 uint64 int32 fixed64 fixed32 bool string group message bytes uint32 enum sfixed32 sfixed64 sint32 sint64"
+    ).split()
+}
+
+
+def build(loaded: Loaded, names: Iterable[str]) -> Contract:
+    """The model of the files with those names."""
+    return Contract(tuple(_file(loaded, loaded.file(name)) for name in names))
+
+
+def _file(loaded: Loaded, file: _descriptor.FileDescriptor) -> File:
+    source = loaded.source(file.name)
+    shipped = is_shipped(loaded.protos[file.name])
+    services = []
+    for index, service in enumerate(_services(file)):
+        number = loaded.annotations.service_type(loaded.protos[file.name].service[index].options)
+        if number is not None:
+            services.append(_service(loaded, service, index, number, shipped))
+    comment = source.comments(_SYNTAX) or source.comments(_PACKAGE)
+    return File(name=file.name, comments=comments.clean(comment), services=tuple(services))
+
+
+def _services(file: _descriptor.FileDescriptor) -> list[_descriptor.ServiceDescriptor]:
+    return sorted(file.services_by_name.values(), key=lambda service: service.index)
+
+
+def _service(loaded: Loaded, service: _descriptor.ServiceDescriptor, index: int, number: int, shipped: bool) -> Service:
+    source = loaded.source(service.file.name)
+    return Service(
+        name=service.name,
+        full_name=service.full_name,
+        python_name=naming.class_name(service.name),
+        constant=naming.constant_name(service.name),
+        kind=next((kind for kind in ServiceKind if kind.value == number), None),
+        methods=tuple(_method(loaded, method, index) for method in service.methods),
+        comments=comments.clean(source.comments(_SERVICE, index)),
+        location=source.location(_SERVICE, index),
+        shipped=shipped,
+    )
+
+
+def _method(loaded: Loaded, method: _descriptor.MethodDescriptor, service: int) -> Method:
+    source = loaded.source(method.containing_service.file.name)
+    path = (_SERVICE, service, _METHOD, method.index)
+    return Method(
+        name=method.name,
+        python_name=naming.method_name(method.name),
+        input=_message(loaded, method.input_type),
+        output=_message(loaded, method.output_type),
+        streaming=bool(method.client_streaming or method.server_streaming),
+        comments=comments.clean(source.comments(*path)),
+        location=source.location(*path),
+        input_location=source.location(*path, _INPUT),
+    )
+
+
+def _message(loaded: Loaded, message: _descriptor.Descriptor) -> Message:
+    chain = _outermost_first(message)
+    path, proto = _find(loaded.protos[message.file.name], [part.name for part in chain])
+    source = loaded.source(message.file.name)
+    fields = []
+    for index, (item, raw) in enumerate(zip(message.fields, proto.field, strict=True)):
+        number = loaded.annotations.field_type(raw.options)
+        role = next((role for role in FieldRole if role.value == number), None)
+        if role is not None:
+            fields.append(
+                InputField(
+                    name=item.name,
+                    type=_type(item, raw),
+                    role=role,
+                    in_oneof=raw.HasField("oneof_index") and not raw.proto3_optional,
+                    location=source.location(*path, _FIELD, index),
+                )
+            )
+    return Message(
+        full_name=message.full_name, file=message.file.name, path=tuple(part.name for part in chain), fields=tuple(fields)
+    )
+
+
+def _outermost_first(message: _descriptor.Descriptor) -> list[_descriptor.Descriptor]:
+    return [*_outermost_first(message.containing_type), message] if message.containing_type is not None else [message]
+
+
+def _find(file: descriptor_pb2.FileDescriptorProto, names: list[str]) -> tuple[tuple[int, ...], descriptor_pb2.DescriptorProto]:
+    """The message of that name, with its path in SourceCodeInfo."""
+    path: list[int] = []
+    siblings, number = file.message_type, _MESSAGE
+    for name in names:
+        index, found = next((index, proto) for index, proto in enumerate(siblings) if proto.name == name)
+        path += [number, index]
+        siblings, number = found.nested_type, _NESTED
+    return tuple(path), found
+
+
+def _type(item: _descriptor.FieldDescriptor, raw: descriptor_pb2.FieldDescriptorProto) -> str:
+    """The field's type as a .proto spells it."""
+    message = item.message_type
+    if message is not None and message.GetOptions().map_entry:
+        key, value = (message.fields_by_name[name] for name in ("key", "value"))
+        return f"map<{_element(key)}, {_element(value)}>"
+    return f"repeated {_element(item)}" if raw.label == raw.LABEL_REPEATED else _element(item)
+
+
+def _element(item: _descriptor.FieldDescriptor) -> str:
+    named = item.message_type or item.enum_type
+    return str(named.full_name) if named is not None else _SCALARS[item.type]

@@ -1,0 +1,53 @@
+"""Hooks by which other packages take part in generation; they register under the entry point group `protoc_gen_restate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pluggy
+
+from .messages import Flavour
+from .model import Contract, Finding
+
+__all__ = ["GROUP", "hookimpl", "manager"]
+
+GROUP = "protoc_gen_restate"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Specification:
+    """What a plugin may implement."""
+
+    @hookspec
+    def message_flavours(self) -> Sequence[Flavour]:  # type: ignore[empty-body]
+        """Message libraries that generated modules can speak of."""
+
+    @hookspec
+    def check(self, contract: Contract) -> Sequence[Finding]:  # type: ignore[empty-body]
+        """Further rules that a contract violates."""
+
+
+class BuiltIn:
+    """Our own implementations."""
+
+    @hookimpl
+    def message_flavours(self) -> Sequence[Flavour]:
+        from .messages.protobuf import ProtobufFlavour
+
+        return [ProtobufFlavour()]
+
+    @hookimpl
+    def check(self, contract: Contract) -> Sequence[Finding]:
+        from . import lint
+
+        return lint.check(contract)
+
+
+def manager() -> pluggy.PluginManager:
+    """A manager with our own hooks and those of installed packages."""
+    plugins = pluggy.PluginManager(GROUP)
+    plugins.add_hookspecs(Specification)
+    plugins.register(BuiltIn())
+    plugins.load_setuptools_entrypoints(GROUP)
+    return plugins

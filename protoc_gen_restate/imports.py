@@ -1,0 +1,108 @@
+"""The import table of one generated module: what it imports, under names that nothing in the module takes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .naming import is_plain
+
+__all__ = ["ImportTable", "Section"]
+
+
+class Section(enum.IntEnum):
+    """Groups of imports, in the order they stand in."""
+
+    STANDARD = 1
+    THIRD_PARTY = 2
+    OWN = 3
+
+
+@dataclass(slots=True)
+class ImportTable:
+    """Hands out aliases.
+
+    Attributes:
+        taken: every name that the module defines or uses by itself; no alias is one of them.
+    """
+
+    taken: set[str]
+    _plain: dict[str, tuple[Section, str]] = field(default_factory=dict)
+    _from: dict[tuple[str, str], tuple[Section, str]] = field(default_factory=dict)
+    _dynamic: dict[str, str] = field(default_factory=dict)
+    _importlib: str = "importlib"
+
+    def module(self, name: str, section: Section, alias: str | None = None) -> str:
+        """`import name as alias`; the name that it has in the module."""
+        if name not in self._plain:
+            self._plain[name] = (section, self._allocate(alias or name))
+        return self._plain[name][1]
+
+    def member(self, module: str, name: str, section: Section) -> str:
+        """`from module import name`, or an import by string where Python has no way to write that."""
+        parts = [*module.split("."), name] if module else [name]
+        if not all(is_plain(part) for part in parts):
+            full = ".".join(parts)
+            self._importlib = self.module("importlib", Section.STANDARD)
+            if full not in self._dynamic:
+                self._dynamic[full] = self._allocate(name if is_plain(name) else f"module_{name}")
+            return self._dynamic[full]
+        if not module:
+            return self.module(name, section)
+        if (module, name) not in self._from:
+            self._from[module, name] = (section, self._allocate(name))
+        return self._from[module, name][1]
+
+    def is_dynamic(self, alias: str) -> bool:
+        """The module of that alias is imported by string, so that type checkers know nothing of it."""
+        return alias in self._dynamic.values()
+
+    def reserve(self, wanted: str) -> str:
+        """A name for something that the module defines, which nothing else has."""
+        return self._allocate(wanted)
+
+    def lines(self) -> list[str]:
+        """The import statements, grouped and sorted, without `from __future__`."""
+        return _joined([self._section(section) for section in Section] + [self._by_string()])
+
+    def _allocate(self, wanted: str) -> str:
+        candidates = [wanted, f"_{wanted}", *(f"_{wanted}_{number}" for number in range(1, len(self.taken) + 2))]
+        name = next(candidate for candidate in candidates if candidate not in self.taken)
+        self.taken.add(name)
+        return name
+
+    def _section(self, section: Section) -> list[str]:
+        lines = [f"import {_as(name, alias)}" for name, (place, alias) in sorted(self._plain.items()) if place is section]
+        members: dict[str, list[str]] = {}
+        for (module, name), (place, alias) in sorted(self._from.items(), key=lambda item: (item[0][0], _natural(item[0][1]))):
+            if place is section:
+                # An alias has a statement of its own, as import sorters want it.
+                members.setdefault(module if alias == name else f"{module} as {alias}", []).append(_as(name, alias))
+        return lines + [statement for key, names in members.items() for statement in _from(key.split(" as ")[0], names)]
+
+    def _by_string(self) -> list[str]:
+        return [f'{alias} = {self._importlib}.import_module("{name}")' for name, alias in sorted(self._dynamic.items())]
+
+
+def _as(name: str, alias: str) -> str:
+    return name if name == alias else f"{name} as {alias}"
+
+
+def _natural(name: str) -> tuple[str, str]:
+    return (name.lower(), name)
+
+
+def _from(module: str, names: Iterable[str]) -> list[str]:
+    listed = list(names)
+    line = f"from {module} import {', '.join(listed)}"
+    if len(line) <= 140:
+        return [line]
+    return [f"from {module} import (", *(f"    {name}," for name in listed), ")"]
+
+
+def _joined(groups: list[list[str]]) -> list[str]:
+    lines: list[str] = []
+    for group in filter(None, groups):
+        lines += ["", *group] if lines else group
+    return lines

@@ -1,0 +1,156 @@
+"""A request's files, linked in a descriptor pool of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+
+from .model import Finding, Location
+
+__all__ = ["Annotations", "LoadError", "Loaded", "SourceMap", "load"]
+
+SERVICE_OPTION = "dev.restate.ext.service_type"
+FIELD_OPTION = "dev.restate.ext.field"
+OPTION_NUMBER = 51234
+
+
+class LoadError(Exception):
+    """The request's files cannot be linked."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__("\n".join(map(str, findings)))
+        self.findings = findings
+
+
+@dataclass(frozen=True)
+class SourceMap:
+    """Where things stand in one .proto file, and their comments."""
+
+    proto: descriptor_pb2.FileDescriptorProto
+
+    @cached_property
+    def _by_path(self) -> dict[tuple[int, ...], descriptor_pb2.SourceCodeInfo.Location]:
+        return {tuple(location.path): location for location in self.proto.source_code_info.location}
+
+    def location(self, *path: int) -> Location:
+        """Where the thing at that path begins; the nearest enclosing one where the path has no place of its own."""
+        while path and path not in self._by_path:
+            path = path[:-1]
+        found = self._by_path.get(path)
+        if found is None or not path or len(found.span) < 2:
+            return Location(self.proto.name)
+        return Location(self.proto.name, found.span[0] + 1, found.span[1] + 1)
+
+    def comments(self, *path: int) -> str:
+        """The comment above the thing at that path, else the one behind it."""
+        found = self._by_path.get(path)
+        return "" if found is None else found.leading_comments or found.trailing_comments
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Reads our options from a pool that may hold another option of the same number, or none.
+
+    The options are read through the request's own `ext.proto`, by full name: a foreign extension that happens to have our number is not
+    ours, and no copy of `ext.proto` has to be in this process.
+    """
+
+    pool: descriptor_pool.DescriptorPool
+
+    def service_type(self, options: Message) -> int | None:
+        """The number that `service_type` holds, `None` where it is not set."""
+        return self._read(self._service, options)
+
+    def field_type(self, options: Message) -> int | None:
+        """The number that `field` holds, `None` where it is not set."""
+        return self._read(self._field, options)
+
+    @cached_property
+    def _service(self) -> _descriptor.FieldDescriptor | None:
+        return self._find(SERVICE_OPTION)
+
+    @cached_property
+    def _field(self) -> _descriptor.FieldDescriptor | None:
+        return self._find(FIELD_OPTION)
+
+    def _find(self, name: str) -> _descriptor.FieldDescriptor | None:
+        try:
+            found = self.pool.FindExtensionByName(name)
+        except KeyError:
+            return None
+        return found if found.number == OPTION_NUMBER else None
+
+    def _read(self, extension: _descriptor.FieldDescriptor | None, options: Message) -> int | None:
+        if extension is None or extension.containing_type is None:
+            return None
+        linked: Any = message_factory.GetMessageClass(extension.containing_type).FromString(options.SerializeToString())
+        # The value alone would not do: zero, the default, is a real type.
+        return next((int(value) for item, value in linked.ListFields() if item.full_name == extension.full_name), None)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The linked files of a request."""
+
+    pool: descriptor_pool.DescriptorPool
+    protos: Mapping[str, descriptor_pb2.FileDescriptorProto]
+    _sources: dict[str, SourceMap] = field(default_factory=dict)
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        return Annotations(self.pool)
+
+    def file(self, name: str) -> _descriptor.FileDescriptor:
+        """The linked file of that name."""
+        return self.pool.FindFileByName(name)
+
+    def source(self, name: str) -> SourceMap:
+        """Places and comments of the file of that name."""
+        if name not in self._sources:
+            self._sources[name] = SourceMap(self.protos[name])
+        return self._sources[name]
+
+
+def load(protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> Loaded:
+    """Links the files, which come with dependencies first, as protoc sends them.
+
+    Raises:
+        LoadError: they do not fit together, or Python's protobuf refuses one of them.
+    """
+    by_name = {proto.name: proto for proto in protos}
+    pool = descriptor_pool.DescriptorPool()
+    refused = [finding for proto in by_name.values() for finding in _refused(proto)]
+    if refused:
+        raise LoadError(refused)
+    for proto in by_name.values():
+        bare = descriptor_pb2.FileDescriptorProto()
+        bare.CopyFrom(proto)
+        bare.ClearField("source_code_info")
+        try:
+            # Not `Add`: that one only notes the file, and a fault in it would come up later, far from here.
+            pool.AddSerializedFile(bare.SerializeToString())
+            pool.FindFileByName(proto.name)
+        except (TypeError, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise LoadError([Finding(Location(proto.name), "RST002", f"Python's protobuf cannot load this file: {reason}")]) from None
+    return Loaded(pool, by_name)
+
+
+def _refused(proto: descriptor_pb2.FileDescriptorProto) -> Iterable[Finding]:
+    """Restate's published `dev/restate/services.proto`, for which protobuf's own message says nothing useful."""
+    if proto.package != "dev.restate":
+        return
+    for index, message in enumerate(proto.message_type):
+        if message.name == "InvokeRequest" and any(oneof.name == "argument" for oneof in message.oneof_decl):
+            yield Finding(
+                SourceMap(proto).location(4, index, 8, 0),
+                "RST003",
+                "this is Restate's published services.proto, whose oneof 'argument' has the JSON name of one of its fields, which Python's "
+                "protobuf refuses; use the copy from `protoc-gen-restate --include`, which calls it 'body' and is the same on the wire and in JSON",
+            )

@@ -1,0 +1,67 @@
+"""One protoc request to its response."""
+
+from __future__ import annotations
+
+import itertools
+
+from google.protobuf import descriptor_pb2
+from google.protobuf.compiler import plugin_pb2
+from google.protobuf.message import DecodeError
+
+from .build import build
+from .load import LoadError, load
+from .model import Finding
+from .options import OptionError, parse
+
+__all__ = ["respond"]
+
+
+def respond(data: bytes) -> bytes:
+    """Answers a serialized CodeGeneratorRequest with a serialized CodeGeneratorResponse.
+
+    What is wrong with the contracts is in the response's `error`, a line for each finding.
+    """
+    response = plugin_pb2.CodeGeneratorResponse(
+        supported_features=plugin_pb2.CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
+        | plugin_pb2.CodeGeneratorResponse.FEATURE_SUPPORTS_EDITIONS,
+        minimum_edition=descriptor_pb2.EDITION_PROTO2,
+        maximum_edition=descriptor_pb2.EDITION_2024,
+    )
+    try:
+        request = plugin_pb2.CodeGeneratorRequest.FromString(data)
+    except DecodeError:
+        response.error = "the input is not a CodeGeneratorRequest, which protoc sends to its plugins [RST001]"
+        return response.SerializeToString()
+    try:
+        _generate(request, response)
+    except OptionError as error:
+        response.error = f"--restate_opt: {error} [RST004]"
+    except LoadError as error:
+        response.error = _report(error.findings)
+    return response.SerializeToString()
+
+
+def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.CodeGeneratorResponse) -> None:
+    options = parse(request.parameter)
+    contract = build(load(request.proto_file), request.file_to_generate)
+    if not any(file.services for file in contract.files):
+        return
+    from .hooks import manager
+
+    hooks = manager().hook
+    findings: list[Finding] = list(itertools.chain.from_iterable(hooks.check(contract=contract)))
+    if findings:
+        response.error = _report(findings)
+        return
+    from .render import Renderer
+
+    flavours = {flavour.name: flavour for flavour in itertools.chain.from_iterable(hooks.message_flavours())}
+    renderer = Renderer(options, flavours["protobuf"])
+    for file in contract.files:
+        if file.services:
+            name, content = renderer.module(file)
+            response.file.add(name=name, content=content)
+
+
+def _report(findings: list[Finding]) -> str:
+    return "\n".join(str(finding) for finding in sorted(set(findings), key=lambda finding: (finding.location, finding.code, finding.message)))

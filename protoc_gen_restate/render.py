@@ -1,0 +1,193 @@
+"""From the model to the text of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from .comments import docstring
+from .imports import ImportTable, Section
+from .messages import Alias, Flavour
+from .model import File, Message, Method, Service
+from .naming import output_name
+from .options import EmptyMessages, Options
+
+__all__ = ["Renderer"]
+
+_WIDTH = 140
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPage:
+    """An rpc, with every expression that the template needs."""
+
+    method: Method
+    request: str
+    response: str
+    key_field: str | None
+    empty_request: bool
+    empty_response: bool
+
+    @property
+    def documentation(self) -> str:
+        return self.method.comments or f"The rpc {self.method.name}."
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePage:
+    """A service, with every expression that the template needs."""
+
+    service: Service
+    kind: str
+    context: str
+    descriptor: str
+    methods: tuple[MethodPage, ...]
+
+    @property
+    def documentation(self) -> str:
+        return self.service.comments or f"The service {self.service.full_name}."
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePage:
+    """A module, with every expression that the template needs."""
+
+    file: File
+    services: tuple[ServicePage, ...]
+    imports: tuple[str, ...]
+    aliases: tuple[Alias, ...]
+    exports: tuple[str, ...]
+    names: dict[str, str]
+
+
+class Renderer:
+    """Renders modules for one message flavour."""
+
+    def __init__(self, options: Options, flavour: Flavour) -> None:
+        self._options = options
+        self._flavour = flavour
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
+        environment.filters |= {"docstring": docstring, "literal": literal}
+        environment.globals |= {"signature": signature, "argument": argument}
+        self._template = environment.get_template("module.py.j2")
+
+    def module(self, file: File) -> tuple[str, str]:
+        """Name and text of the module for a file with annotated services."""
+        return output_name(file.name, "_restate"), self._template.render(page=self._page(file)).rstrip("\n") + "\n"
+
+    def _page(self, file: File) -> ModulePage:
+        imports = ImportTable(_names(file))
+        names = {
+            "abc": imports.module("abc", Section.STANDARD),
+            "Final": imports.member("typing", "Final", Section.STANDARD),
+            "restate": imports.module("restate_runtime", Section.THIRD_PARTY, "restate"),
+        }
+        names["property"] = self._property(file, imports)
+        references: dict[str, str] = {}
+        aliases: list[Alias] = []
+
+        def expression(message: Message) -> str:
+            if message.full_name not in references:
+                reference = self._flavour.reference(message, imports)
+                references[message.full_name] = reference.expression
+                if reference.alias is not None:
+                    aliases.append(reference.alias)
+            return references[message.full_name]
+
+        services = []
+        for service in file.services:
+            methods = tuple(self._method(service, method, expression(method.input), expression(method.output)) for method in service.methods)
+            assert service.kind is not None, "checked by lint"
+            services.append(
+                ServicePage(
+                    service=service,
+                    kind=f"{names['restate']}.ServiceKind.{service.kind.name}",
+                    context=f"{names['restate']}.{service.kind.name.capitalize()}Context",
+                    descriptor=f"{self._flavour.file_descriptor(file.name, imports)}.services_by_name[{literal(service.name)}]",
+                    methods=methods,
+                )
+            )
+        if aliases:
+            names["TYPE_CHECKING"] = imports.member("typing", "TYPE_CHECKING", Section.STANDARD)
+            names["TypeAlias"] = imports.member("typing", "TypeAlias", Section.STANDARD)
+            if any(alias.static == "Any" for alias in aliases):
+                names["Any"] = imports.member("typing", "Any", Section.STANDARD)
+        return ModulePage(file, tuple(services), tuple(imports.lines()), tuple(aliases), tuple(_exports(file)), names)
+
+    def _method(self, service: Service, method: Method, request: str, response: str) -> MethodPage:
+        from .model import FieldRole, ServiceKind
+
+        keys = method.input.having(FieldRole.KEY)
+        omit = self._options.empty is EmptyMessages.OMIT
+        return MethodPage(
+            method=method,
+            request=request,
+            response=response,
+            key_field=keys[0].name if service.kind is ServiceKind.KEYED else None,
+            empty_request=omit and method.input.is_empty,
+            empty_response=omit and method.output.is_empty,
+        )
+
+    def _property(self, file: File, imports: ImportTable) -> str:
+        """The decorator; an rpc called `Property` hides the builtin in its class."""
+        if any(method.python_name == "property" for service in file.services for method in service.methods):
+            return f"{imports.module('builtins', Section.STANDARD)}.property"
+        return "property"
+
+
+def _names(file: File) -> set[str]:
+    """Every name that the module defines or uses by itself, in its own scope or in its classes."""
+    rpcs = {method.python_name for service in file.services for method in service.methods}
+    return {*rpcs, *_exports(file), "self", "ctx", "request", "property"}
+
+
+def _exports(file: File) -> list[str]:
+    return sorted(
+        name
+        for service in file.services
+        for name in (service.constant, f"{service.python_name}Base", f"{service.python_name}Client")
+    )
+
+
+def literal(text: str) -> str:
+    """A string literal, in the quotes that take fewer escapes."""
+    quote = "'" if text.count('"') > text.count("'") else '"'
+    escaped = "".join(_ESCAPES.get(char) or (f"\\{char}" if char == quote else _visible(char)) for char in text)
+    return f"{quote}{escaped}{quote}"
+
+
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+
+
+def _visible(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+
+
+def argument(name: str, text: str, indent: int) -> str:
+    """`name="text",`, a line of the text a line where it does not fit on one."""
+    margin = " " * indent
+    line = f"{margin}{name}={literal(text)},"
+    if len(line) <= _WIDTH or "\n" not in text:
+        return line
+    pieces = [f"{margin}    {literal(piece)}" for piece in text.splitlines(keepends=True)]
+    return "\n".join([f"{margin}{name}=(", *pieces, f"{margin}),"])
+
+
+def signature(prefix: str, parameters: Iterable[str], suffix: str, indent: int) -> str:
+    """`prefix(parameters)suffix`, a parameter a line where it does not fit on one."""
+    margin = " " * indent
+    listed = list(parameters)
+    line = f"{margin}{prefix}({', '.join(listed)}){suffix}"
+    if len(line) <= _WIDTH:
+        return line
+    return "\n".join([f"{margin}{prefix}(", *(f"{margin}    {parameter}," for parameter in listed), f"{margin}){suffix}"])
