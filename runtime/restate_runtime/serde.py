@@ -187,7 +187,7 @@ def _parse(type_: Any, data: bytes) -> Any:
     try:
         return type_.FromString(data)
     except DecodeError as error:
-        raise SerdeError(f"the stored bytes are no {type_name(type_)}: {error}") from error
+        raise SerdeError(f"the bytes are no {type_name(type_)}: {error}") from error
 
 
 def _parse_json(type_: Any, data: bytes) -> Any:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import Code, RuntimeFault, TerminalError
 from .errors import CallError, error_response
@@ -90,7 +91,10 @@ async def listen(handle: Handle, address: str, option: str) -> Server:
         except TerminalError as error:
             return error_response(error.message, error.code)
         except CallError as error:
-            return error_response(error.message, error.code, status=error.status, headers=error.headers)
+            response = error_response(error.message, error.code, status=error.status, headers=error.headers)
+            if request.content.exception() is not None:
+                response.force_close()  # nothing after a broken body can be read
+            return response
         except ConnectionError as error:
             return error_response(str(error) or "the runtime is stopping", Code.UNAVAILABLE)
         except Exception:
@@ -137,8 +141,9 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
             chunk = await request.content.readany()
             parts.append(chunk)
             size += len(chunk)
-    except (web.RequestPayloadError, ValueError, asyncio.IncompleteReadError) as error:
-        raise CallError(f"the body cannot be read: {error}", Code.INVALID_ARGUMENT) from None
+    except (web.RequestPayloadError, HttpProcessingError, ValueError) as error:
+        reason = getattr(error, "message", "") or str(error)
+        raise CallError(f"the body cannot be read: {' '.join(reason.split())}", Code.INVALID_ARGUMENT) from None
     return b"".join(parts)
 
 

@@ -69,7 +69,7 @@ def _tagged(tag: str, data: bytes) -> Value:
     try:
         check(value)
     except SerdeError as error:
-        raise CallError(str(error), Code.INVALID_ARGUMENT) from None
+        raise CallError(f"the body is not what {VALUE_TAG} says: {error}", Code.INVALID_ARGUMENT) from None
     return value
 
 

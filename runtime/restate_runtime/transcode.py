@@ -18,7 +18,7 @@ from google.protobuf import json_format, message_factory, struct_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from ..errors import Code, TerminalError
+from .errors import Code, TerminalError
 
 __all__ = ["from_json", "to_json"]
 
