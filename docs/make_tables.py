@@ -23,9 +23,7 @@ def faults_page() -> str:
         "A fault concerns the runtime rather than one call: its options, its data directory, the code that it hosts. "
         "`restate-runtime explain CODE` shows the same.\n"
     )
-    return head + "".join(
-        f"\n## {fault.code}\n\n**{fault.title}.** {fault.explanation}\n\n{fault.remedy}\n" for fault in FAULTS
-    )
+    return head + "".join(f"\n## {fault.code}\n\n**{fault.title}.** {fault.explanation}\n\n{fault.remedy}\n" for fault in FAULTS)
 
 
 def options_page() -> str:

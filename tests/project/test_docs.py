@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+
 import restate_runtime
 
 ROOT = Path(__file__).parents[2]
