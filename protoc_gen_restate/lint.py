@@ -1,9 +1,277 @@
-"""Rules that contracts have to keep."""
+"""Rules that contracts have to keep: one table, which also makes the reference page."""
 
 from __future__ import annotations
 
-from .model import Contract, Finding
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .model import Contract, FieldRole, File, Finding, InputField, Location, Message, Method, Service, ServiceKind
+from .naming import module_name
+
+__all__ = ["EARLIER", "RULES", "Rule", "check"]
+
+T = TypeVar("T")
+Problem = tuple[Location, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        code: its code in messages.
+        title: what it demands.
+        advice: why, and what to do.
+        find: every violation in a contract.
+    """
+
+    code: str
+    title: str
+    advice: str
+    find: Callable[[Contract], Iterator[Problem]]
 
 
 def check(contract: Contract) -> list[Finding]:
-    return []
+    """Every violation of every rule."""
+    return [Finding(location, rule.code, message) for rule in RULES for location, message in rule.find(contract)]
+
+
+def _services(contract: Contract) -> Iterator[Service]:
+    return (service for file in contract.files for service in file.services)
+
+
+def _methods(contract: Contract, *kinds: ServiceKind) -> Iterator[tuple[Service, Method]]:
+    """The rpcs of services of those kinds, of all services where none is named."""
+    return ((service, method) for service in _services(contract) if not kinds or service.kind in kinds for method in service.methods)
+
+
+def _inputs(contract: Contract) -> Iterator[Message]:
+    return (method.input for _, method in _methods(contract))
+
+
+def _keys(contract: Contract) -> Iterator[InputField]:
+    """The KEY fields that KEYED services go by."""
+    return (key for _, method in _methods(contract, ServiceKind.KEYED) for key in method.input.having(FieldRole.KEY))
+
+
+def _kind(contract: Contract) -> Iterator[Problem]:
+    for service in _services(contract):
+        if service.kind is None:
+            yield service.location, f"service {service.full_name} has a service_type that does not exist"
+
+
+def _reserved(contract: Contract) -> Iterator[Problem]:
+    for service in _services(contract):
+        if not service.shipped and service.full_name.startswith(("dev.restate.", "grpc.")):
+            package = service.full_name.rpartition(".")[0]
+            yield service.location, f"service {service.full_name} is in package {package}, which is reserved for built-in services"
+
+
+def _no_rpcs(contract: Contract) -> Iterator[Problem]:
+    for service in _services(contract):
+        if service.kind is ServiceKind.KEYED and not service.methods:
+            yield service.location, f"service {service.full_name} is KEYED and has no rpc"
+
+
+def _streaming(contract: Contract) -> Iterator[Problem]:
+    for service, method in _methods(contract):
+        if method.streaming:
+            yield method.location, f"rpc {service.name}.{method.name} streams; durable calls have one request and one response"
+
+
+def _key_missing(contract: Contract) -> Iterator[Problem]:
+    for service, method in _methods(contract, ServiceKind.KEYED):
+        if not method.input.having(FieldRole.KEY):
+            reason = "which has no field at all" if method.input.is_empty else "which has no KEY field of its own"
+            yield (
+                method.input_location,
+                f"rpc {service.name}.{method.name} of a KEYED service takes {method.input.full_name}, {reason}; "
+                f"mark one string field with [(dev.restate.ext.field) = KEY]",
+            )
+
+
+def _role_twice(contract: Contract) -> Iterator[Problem]:
+    for message in _inputs(contract):
+        for role in FieldRole:
+            for extra in message.having(role)[1:]:
+                yield (
+                    extra.location,
+                    f"field {message.full_name}.{extra.name} is a second {role.name} beside '{message.having(role)[0].name}'",
+                )
+
+
+def _key_type(contract: Contract) -> Iterator[Problem]:
+    for key in _keys(contract):
+        if key.type != "string":
+            yield key.location, f"KEY field '{key.name}' is {key.type}; a key is a string"
+
+
+def _key_in_oneof(contract: Contract) -> Iterator[Problem]:
+    for key in _keys(contract):
+        if key.in_oneof:
+            yield key.location, f"KEY field '{key.name}' is in a oneof, where it is missing as soon as another member is set"
+
+
+def _payload_type(contract: Contract) -> Iterator[Problem]:
+    for message in _inputs(contract):
+        for item in message.having(FieldRole.EVENT_PAYLOAD):
+            if item.type not in ("string", "bytes"):
+                yield item.location, f"EVENT_PAYLOAD field '{item.name}' is {item.type}; a payload is a string or bytes"
+
+
+def _metadata_type(contract: Contract) -> Iterator[Problem]:
+    for message in _inputs(contract):
+        for item in message.having(FieldRole.EVENT_METADATA):
+            if item.type != "map<string, string>":
+                yield item.location, f"EVENT_METADATA field '{item.name}' is {item.type}; attributes are a map<string, string>"
+
+
+def _rpc_names(contract: Contract) -> Iterator[Problem]:
+    for service in _services(contract):
+        for first, second in _repeated(service.methods, lambda method: method.python_name):
+            yield (
+                second.location,
+                f"rpcs {first.name} ({first.location}) and {second.name} of {service.full_name} are both '{first.python_name}' in Python",
+            )
+
+
+def _service_names(contract: Contract) -> Iterator[Problem]:
+    for file in contract.files:
+        for first, second in _repeated(file.services, lambda service: service.constant):
+            yield (
+                second.location,
+                f"services {first.name} ({first.location}) and {second.name} are both '{first.constant}' in Python",
+            )
+
+
+def _repeated(items: Sequence[T], name: Callable[[T], str]) -> Iterator[tuple[T, T]]:
+    """Each item that has the name of an earlier one, behind the first that has it."""
+    first: dict[str, T] = {}
+    for item in items:
+        if name(item) in first:
+            yield first[name(item)], item
+        else:
+            first[name(item)] = item
+
+
+def _with_services(contract: Contract) -> list[File]:
+    return [file for file in contract.files if file.services]
+
+
+def _module_twice(contract: Contract) -> Iterator[Problem]:
+    for first, second in _repeated(_with_services(contract), lambda file: module_name(file.name, "_restate")):
+        yield Location(second.name), f"{first.name} and {second.name} are both the module {module_name(first.name, '_restate')}"
+
+
+def _file_name(contract: Contract) -> Iterator[Problem]:
+    files = {file.name for file in _with_services(contract)}
+    messages = {message.file for _, method in _methods(contract) for message in (method.input, method.output)}
+    for name in sorted(files | messages):
+        if not all(re.fullmatch(r"\w+", part) for part in module_name(name, "_pb2").split(".")):
+            printable = name.encode("unicode_escape").decode("ascii")
+            yield Location(printable), "the file's name cannot become a Python module; use letters, digits, '_', '-' and '/'"
+
+
+EARLIER = (
+    (
+        "RST001",
+        "The plugin is run by protoc",
+        "The input is not what protoc sends to its plugins: it was cut short, or the plugin was started by hand.",
+    ),
+    (
+        "RST002",
+        "Python's protobuf can load every file",
+        "The message is protobuf's own. protoc accepts a few things that Python's protobuf refuses.",
+    ),
+    (
+        "RST003",
+        "`dev/restate/services.proto` is ours",
+        "Restate's published file has a oneof `argument` with a field whose JSON name is `argument` too; Python's protobuf refuses it. Use the "
+        "file from `protoc-gen-restate --include` or `--export`: it is the same on the wire and in JSON.",
+    ),
+    ("RST004", "Options exist", "`--restate_opt` has an unknown key or value; the message names what there is."),
+    ("RST005", "No faults in the generator", "A fault of the generator itself. Please report it, with the contract."),
+)
+"""Codes that come up before there is a contract to check: code, title, advice."""
+
+RULES = (
+    Rule(
+        "RST101",
+        "The service type exists",
+        "It is UNKEYED, KEYED or SINGLETON. Another number comes from a changed copy of `dev/restate/ext.proto`.",
+        _kind,
+    ),
+    Rule("RST102", "Packages `dev.restate` and `grpc` are reserved", "Put the service into a package of your own.", _reserved),
+    Rule("RST103", "A KEYED service has rpcs", "Without one it could never be called.", _no_rpcs),
+    Rule(
+        "RST104",
+        "No streaming",
+        "A durable call has one request and one response, which the journal keeps. Use several calls, or take `service_type` away: such a "
+        "service is left alone.",
+        _streaming,
+    ),
+    Rule(
+        "RST105",
+        "A KEYED rpc's input has a KEY",
+        "The key decides whose turn it is. It is a field of the input message itself; fields of nested messages are not looked at. An "
+        "imported message with a KEY counts, such as `dev.restate.Event`.",
+        _key_missing,
+    ),
+    Rule(
+        "RST106",
+        "Each annotation stands once in a message",
+        "Two keys, payloads or attributes would leave open which one counts.",
+        _role_twice,
+    ),
+    Rule("RST107", "A KEY is a string", "Not repeated, not a number, not bytes.", _key_type),
+    Rule("RST108", "A KEY is not in a oneof", "Setting another member would clear the key. `optional` is allowed.", _key_in_oneof),
+    Rule("RST109", "An EVENT_PAYLOAD is a string or bytes", "It takes an event's body as it came.", _payload_type),
+    Rule("RST110", "EVENT_METADATA is a `map<string, string>`", "It takes an event's attributes.", _metadata_type),
+    Rule(
+        "RST111",
+        "Rpcs differ in Python",
+        "Names become snake case: `GetUrl` and `get_url` would be one method. Rename one of them.",
+        _rpc_names,
+    ),
+    Rule(
+        "RST112",
+        "Services differ in Python",
+        "The descriptor's name is the service's in upper snake case: `TicketShop` and `Ticket_Shop` would be one. Rename one of them.",
+        _service_names,
+    ),
+    Rule(
+        "RST113",
+        "Files differ in Python",
+        "Dashes become underscores, as in protoc: `a-b.proto` and `a_b.proto` would be one module.",
+        _module_twice,
+    ),
+    Rule("RST114", "A file's name can be a module", "Anything else could not be imported.", _file_name),
+)
+"""The rules, in the order of their codes."""
+
+
+def reference() -> str:
+    """The page `docs/reference/lint.md`."""
+    entries: Iterable[tuple[str, str, str]] = [*EARLIER, *((rule.code, rule.title, rule.advice) for rule in RULES), *COMMAND]
+    sections = [f"## {code}: {title}\n\n{advice}\n" for code, title, advice in entries]
+    return "\n".join([_HEAD, *sections])
+
+
+COMMAND = (
+    ("RST201", "`generate` finds a compiler", "Install the extra: `pip install 'protoc-gen-restate[codegen]'`, or put a `protoc` on PATH."),
+    (
+        "RST202",
+        "Nothing hides `dev.restate`",
+        "The modules of `dev/restate/*.proto` come with this package, and `dev` is a namespace package. A `dev/__init__.py` or `dev.py` of "
+        "yours makes Python look nowhere else. Remove it.",
+    ),
+    ("RST203", "Paths exist below an import folder", "A .proto file's name is its path below one of the `-I` folders, as in protoc."),
+)
+"""Codes of `python -m protoc_gen_restate generate`."""
+
+_HEAD = """# What the generator checks
+
+Findings come as errors of protoc, one line each, all at once: `file:line:column: message [code]`. Nothing is generated while there are any.
+"""

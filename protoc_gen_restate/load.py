@@ -152,5 +152,5 @@ def _refused(proto: descriptor_pb2.FileDescriptorProto) -> Iterable[Finding]:
                 SourceMap(proto).location(4, index, 8, 0),
                 "RST003",
                 "this is Restate's published services.proto, whose oneof 'argument' has the JSON name of one of its fields, which Python's "
-                "protobuf refuses; use the copy from `protoc-gen-restate --include`, which calls it 'body' and is the same on the wire and in JSON",
+                "protobuf refuses; use the copy from `protoc-gen-restate --include`, which calls it 'body': same on the wire and in JSON",
             )

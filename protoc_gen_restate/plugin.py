@@ -8,6 +8,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.compiler import plugin_pb2
 from google.protobuf.message import DecodeError
 
+from . import __version__
 from .build import build
 from .load import LoadError, load
 from .model import Finding
@@ -28,20 +29,25 @@ def respond(data: bytes) -> bytes:
         maximum_edition=descriptor_pb2.EDITION_2024,
     )
     try:
-        request = plugin_pb2.CodeGeneratorRequest.FromString(data)
-    except DecodeError:
-        response.error = "the input is not a CodeGeneratorRequest, which protoc sends to its plugins [RST001]"
-        return response.SerializeToString()
-    try:
-        _generate(request, response)
+        _generate(plugin_pb2.CodeGeneratorRequest.FromString(data), response)
+    except (DecodeError, RequestError):
+        response.error = "the input is not a whole CodeGeneratorRequest, which protoc sends to its plugins [RST001]"
     except OptionError as error:
         response.error = f"--restate_opt: {error} [RST004]"
     except LoadError as error:
         response.error = _report(error.findings)
+    except Exception as error:  # protoc shows a plugin's error, and a traceback would tell its user nothing
+        response.error = f"a fault in protoc-gen-restate {__version__}, please report it: {type(error).__name__}: {error} [RST005]"
     return response.SerializeToString()
 
 
+class RequestError(Exception):
+    """The request can be read, but it is not one that protoc sends."""
+
+
 def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.CodeGeneratorResponse) -> None:
+    if not request.file_to_generate or not {proto.name for proto in request.proto_file}.issuperset(request.file_to_generate):
+        raise RequestError
     options = parse(request.parameter)
     contract = build(load(request.proto_file), request.file_to_generate)
     if not any(file.services for file in contract.files):
@@ -64,4 +70,6 @@ def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.Cod
 
 
 def _report(findings: list[Finding]) -> str:
-    return "\n".join(str(finding) for finding in sorted(set(findings), key=lambda finding: (finding.location, finding.code, finding.message)))
+    return "\n".join(
+        str(finding) for finding in sorted(set(findings), key=lambda finding: (finding.location, finding.code, finding.message))
+    )

@@ -106,7 +106,9 @@ class Renderer:
 
         services = []
         for service in file.services:
-            methods = tuple(self._method(service, method, expression(method.input), expression(method.output)) for method in service.methods)
+            methods = tuple(
+                self._method(service, method, expression(method.input), expression(method.output)) for method in service.methods
+            )
             assert service.kind is not None, "checked by lint"
             services.append(
                 ServicePage(
@@ -153,9 +155,7 @@ def _names(file: File) -> set[str]:
 
 def _exports(file: File) -> list[str]:
     return sorted(
-        name
-        for service in file.services
-        for name in (service.constant, f"{service.python_name}Base", f"{service.python_name}Client")
+        name for service in file.services for name in (service.constant, f"{service.python_name}Base", f"{service.python_name}Client")
     )
 
 
