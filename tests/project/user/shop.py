@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dev.restate.events_pb2 import Event
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from dev.restate.events_pb2 import Event
 from restate_runtime import App, Code, KeyedContext, RetryPolicy, SingletonContext, TerminalError, connect, gather, select
 from tour.v1.tour_pb2 import BoxOfficeTotals, Sale, Ticket, TicketState
 from tour.v1.tour_restate import TICKET_SERVICE, BoxOfficeBase, BoxOfficeClient, TicketServiceBase, TicketServiceClient
