@@ -106,7 +106,7 @@ def generate(session: nox.Session) -> None:
     session.install("-e", ".", *GROUPS["generate"])
     out = Path(session.create_tmp()) / "generated"
     shutil.rmtree(out, ignore_errors=True)
-    session.run("python", "-m", "protoc_gen_restate", "generate", "-I", "protos", "--out", str(out), "protos")
+    session.run("python", "-m", "protoc_gen_restate", "generate", "-I", "protos", "--out", str(out), "protos", "protos/dev")
     target = ROOT / "generated"
     if check:
         drift = differences(target, out)

@@ -41,7 +41,8 @@ def _file(loaded: Loaded, file: _descriptor.FileDescriptor) -> File:
         if number is not None:
             services.append(_service(loaded, service, index, number, shipped))
     comment = source.comments(_SYNTAX) or source.comments(_PACKAGE)
-    return File(name=file.name, comments=comments.clean(comment), services=tuple(services))
+    definitions = frozenset({*file.message_types_by_name, *file.enum_types_by_name, *file.extensions_by_name, *file.services_by_name})
+    return File(name=file.name, comments=comments.clean(comment), services=tuple(services), definitions=definitions)
 
 
 def _services(file: _descriptor.FileDescriptor) -> list[_descriptor.ServiceDescriptor]:

@@ -56,13 +56,13 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
     _check_hiding(out)
     compiler = _compiler()
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         command = [
             *compiler,
             *(f"-I{folder}" for folder in [*includes, include_folder()]),
             f"--python_out={out}",
-            *_stubs(Path(folder), out),
-            f"--plugin=protoc-gen-restate={_shim(Path(folder), 'protoc-gen-restate', 'protoc_gen_restate.__main__')}",
+            *_stubs(Path(temporary), out),
+            f"--plugin=protoc-gen-restate={_shim(Path(temporary), 'protoc-gen-restate', 'protoc_gen_restate.__main__')}",
             f"--restate_out={out}",
             *(f"--restate_opt={option}" for option in options),
             *names,
@@ -80,8 +80,9 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
     for path in paths:
         if path.is_dir():
             found = [_name(file, includes) for file in sorted(path.rglob("*.proto"))]
-            # Their modules come with this package, and a second copy would only be in the way.
-            listed = [name for name in found if name not in SHIPPED]
+            # Their modules come with this package, and a second copy would only be in the way of it; `protos/dev` asks for one all the same.
+            asked = _name(path, includes).split("/")[0] == "dev"
+            listed = [name for name in found if asked or name not in SHIPPED]
             if not listed:
                 raise GenerateError(f"{path}: there is no .proto file in this folder [RST203]")
             names.update(dict.fromkeys(listed))

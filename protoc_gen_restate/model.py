@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 __all__ = ["Contract", "FieldRole", "File", "Finding", "InputField", "Location", "Message", "Method", "Service", "ServiceKind"]
 
@@ -147,15 +147,23 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One .proto file to generate for; `services` holds the annotated ones only."""
+    """One .proto file to generate for.
+
+    Attributes:
+        name: `tour/v1/tour.proto`.
+        comments: the comment at its top, without comment marks.
+        services: the annotated ones only.
+        definitions: names of everything defined at its top level.
+    """
 
     name: str
     comments: str = ""
     services: tuple[Service, ...] = ()
+    definitions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """Everything that one request asks for."""
 
-    files: tuple[File, ...] = field(default_factory=tuple)
+    files: tuple[File, ...]

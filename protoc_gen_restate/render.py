@@ -11,7 +11,7 @@ import jinja2
 from .comments import docstring
 from .imports import ImportTable, Section
 from .messages import Alias, Flavour
-from .model import File, Message, Method, Service
+from .model import FieldRole, File, Message, Method, Service, ServiceKind
 from .naming import output_name
 from .options import EmptyMessages, Options
 
@@ -115,7 +115,7 @@ class Renderer:
                     service=service,
                     kind=f"{names['restate']}.ServiceKind.{service.kind.name}",
                     context=f"{names['restate']}.{service.kind.name.capitalize()}Context",
-                    descriptor=f"{self._flavour.file_descriptor(file.name, imports)}.services_by_name[{literal(service.name)}]",
+                    descriptor=f"{self._flavour.file_descriptor(file, imports)}.services_by_name[{literal(service.name)}]",
                     methods=methods,
                 )
             )
@@ -127,8 +127,6 @@ class Renderer:
         return ModulePage(file, tuple(services), tuple(imports.lines()), tuple(aliases), tuple(_exports(file)), names)
 
     def _method(self, service: Service, method: Method, request: str, response: str) -> MethodPage:
-        from .model import FieldRole, ServiceKind
-
         keys = method.input.having(FieldRole.KEY)
         omit = self._options.empty is EmptyMessages.OMIT
         return MethodPage(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..imports import ImportTable
-from ..model import Message
+from ..model import File, Message
 
 __all__ = ["Alias", "Flavour", "Reference"]
 
@@ -46,6 +46,6 @@ class Flavour(Protocol):
         """How to name that message's class; imports what it takes."""
         ...
 
-    def file_descriptor(self, proto: str, imports: ImportTable) -> str:
+    def file_descriptor(self, file: File, imports: ImportTable) -> str:
         """The expression for the descriptor of that .proto file; imports what it takes."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 
 from ..imports import ImportTable, Section
-from ..model import Message
+from ..model import File, Message
 from ..naming import is_plain, module_name
 from . import Alias, Reference
 
@@ -30,8 +30,12 @@ class ProtobufFlavour:
         static = "Any" if imports.is_dynamic(module) else stub
         return Reference(name, Alias(name, static, dynamic))
 
-    def file_descriptor(self, proto: str, imports: ImportTable) -> str:
-        return f"{self._module(proto, imports)}.DESCRIPTOR"
+    def file_descriptor(self, file: File, imports: ImportTable) -> str:
+        module = self._module(file.name, imports)
+        if "DESCRIPTOR" not in file.definitions:
+            return f"{module}.DESCRIPTOR"
+        pool = imports.member("google.protobuf", "descriptor_pool", Section.THIRD_PARTY)
+        return f'{pool}.Default().FindFileByName("{file.name}")'
 
     def _module(self, proto: str, imports: ImportTable) -> str:
         package, _, name = module_name(proto, "_pb2").rpartition(".")
