@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import os
 import re
@@ -129,7 +130,12 @@ def _compiler() -> list[str]:
 
 def _stubs(folder: Path, out: Path) -> list[str]:
     """mypy-protobuf's stubs, which are stricter, where it is installed; protoc's own otherwise."""
-    if importlib.util.find_spec("mypy_protobuf") is None:
+    try:
+        importlib.import_module("mypy_protobuf.main")
+    except ImportError:
+        return [f"--pyi_out={out}"]
+    except Exception as error:  # it refuses a protobuf older than the one it was made with
+        print(f"warning: mypy-protobuf does not load, so the stubs are protoc's own: {error}", file=sys.stderr)
         return [f"--pyi_out={out}"]
     return [f"--plugin=protoc-gen-mypy={_shim(folder, 'protoc-gen-mypy', 'mypy_protobuf.main')}", f"--mypy_out=quiet:{out}"]
 
