@@ -84,15 +84,15 @@ def typecheck(session: nox.Session) -> None:
     examples = sorted(str(path) for path in Path("examples").glob("*/") if any(path.rglob("*.py")))
     for example in examples:  # each is a user's own folder: its modules may have the names of another's
         session.run("mypy", example, env={"MYPYPATH": example})
-    session.run("pyright")
+    editable_python = shutil.which("python", path=session.bin)
+    assert editable_python is not None
+    session.run("pyright", "--pythonpath", editable_python)
 
     user = Path(session.create_tmp()) / "user"
     shutil.rmtree(user, ignore_errors=True)
     shutil.copytree(ROOT / "tests" / "project" / "user", user)
     shutil.copytree(ROOT / "generated" / "tour", user / "tour")
     wheel_python = install_wheel(session, "types-protobuf>=6.30")
-    editable_python = shutil.which("python", path=session.bin)
-    assert editable_python is not None
     with session.chdir(user):
         for python in (editable_python, str(wheel_python)):
             session.run("mypy", "--strict", "--explicit-package-bases", "--config-file=", "--python-executable", python, ".")
