@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -88,15 +89,15 @@ def typecheck(session: nox.Session) -> None:
     assert editable_python is not None
     session.run("pyright", "--pythonpath", editable_python)
 
-    user = Path(session.create_tmp()) / "user"
-    shutil.rmtree(user, ignore_errors=True)
-    shutil.copytree(ROOT / "tests" / "project" / "user", user)
-    shutil.copytree(ROOT / "generated" / "tour", user / "tour")
-    wheel_python = install_wheel(session, "types-protobuf>=6.30")
-    with session.chdir(user):
-        for python in (editable_python, str(wheel_python)):
-            session.run("mypy", "--strict", "--explicit-package-bases", "--config-file=", "--python-executable", python, ".")
-            session.run("pyright", "--pythonpath", python)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        user = Path(elsewhere, "user")
+        shutil.copytree(ROOT / "tests" / "project" / "user", user)
+        shutil.copytree(ROOT / "generated" / "tour", user / "tour")
+        wheel_python = install_wheel(session, Path(elsewhere), "types-protobuf>=6.30")
+        with session.chdir(user):
+            for python in (editable_python, str(wheel_python)):
+                session.run("mypy", "--strict", "--explicit-package-bases", "--config-file=", "--python-executable", python, ".")
+                session.run("pyright", "--pythonpath", python)
 
 
 @nox.session(python=next(version for version in PYTHONS if version in (*SUPPORTED, RUNNING)))
@@ -104,7 +105,7 @@ def generate(session: nox.Session) -> None:
     """Makes generated/ from protos/ with the oldest supported protoc; `-- --check` only compares, and fails on drift."""
     check = "--check" in session.posargs
     session.install("-e", ".", *GROUPS["generate"])
-    out = Path(session.create_tmp()) / "generated"
+    out = Path(session.create_tmp()).resolve() / "generated"
     shutil.rmtree(out, ignore_errors=True)
     session.run("python", "-m", "protoc_gen_restate", "generate", "-I", "protos", "--out", str(out), "protos", "protos/dev")
     target = ROOT / "generated"
@@ -152,24 +153,24 @@ def docs(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """sdist and wheel into dist/; the tour runs from the wheel, in an empty environment outside the checkout."""
     session.install(*GROUPS["build"])
-    python = install_wheel(session, "[codegen]")
-    elsewhere = Path(session.create_tmp()) / "elsewhere"
-    shutil.rmtree(elsewhere, ignore_errors=True)
-    shutil.copytree(ROOT / TOUR.parent, elsewhere, ignore=shutil.ignore_patterns("__pycache__"))
-    with session.chdir(elsewhere):
-        session.run(str(python), TOUR.name, *session.posargs, external=True, include_outer_env=False, env=empty_environment(python))
+    with tempfile.TemporaryDirectory() as elsewhere:
+        python = install_wheel(session, Path(elsewhere), "[codegen]")
+        example = Path(elsewhere, TOUR.parent.name)
+        shutil.copytree(ROOT / TOUR.parent, example, ignore=shutil.ignore_patterns("__pycache__"))
+        with session.chdir(example):
+            session.run(str(python), TOUR.name, *session.posargs, external=True, include_outer_env=False, env=empty_environment(python))
 
 
-def install_wheel(session: nox.Session, extra: str) -> Path:
-    """Builds sdist and wheel (from the sdist) into dist/, and installs the wheel into a fresh environment.
+def install_wheel(session: nox.Session, folder: Path, extra: str) -> Path:
+    """Builds sdist and wheel (from the sdist) into dist/, and installs the wheel into a fresh environment in a folder.
 
     `extra` is an extra of the project in brackets, or a further requirement. Returns the environment's interpreter.
     """
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", "dist", ".")
     (wheel,) = (ROOT / "dist").glob("*.whl")
-    fresh = Path(session.create_tmp()) / "fresh"
-    session.run("python", "-m", "venv", "--clear", str(fresh))
+    fresh = folder / "fresh"
+    session.run("python", "-m", "venv", str(fresh))
     python = fresh / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     requirements = [f"{wheel}{extra}"] if extra.startswith("[") else [str(wheel), extra]
     session.run(str(python), "-m", "pip", "install", "--quiet", *requirements, external=True)
