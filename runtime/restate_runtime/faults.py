@@ -28,6 +28,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("RT0102", "An App without services", "There is nothing to host.", "Pass instances of your implementations to App(...)."),
     Fault("RT0103", "An object that implements no service", "Only instances of classes that extend a generated ...Base can be bound.", "Extend the generated base and pass an instance, not the class."),
     Fault("RT0104", "A service that is bound twice", "Two objects implement the same service.", "Bind each service once."),
+    Fault("RT0105", "A package that hides the shipped modules", "A regular package called `dev` or `dev.restate`, one with an __init__.py, comes before the `dev.restate` modules that this distribution ships.", "Remove the __init__.py that the message names, or rename the package."),
     Fault("RT0201", "A data directory that is in use", "Another process owns it. One process owns a data directory.", "Stop the other process, or use another directory."),
     Fault("RT0202", "A data directory that cannot be used", "It is not a directory, cannot be created, read or written.", "Correct the path or its permissions."),
     Fault("RT0203", "Acknowledged data is missing", "The database holds less than was acknowledged: its write-ahead log was damaged or deleted, or an older copy was put in its place.", "Restore the whole directory from a backup. To go on with what is left, start with --accept-data-loss."),
@@ -42,4 +43,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("RT0304", "An invocation without a handler", "No bound service has the method of this invocation.", "Bind the service again and `restate-runtime invocations resume ID`, or `kill ID`."),
     Fault("RT0401", "A runtime in a forked process", "A runtime was started before a fork and used after it.", "Start the runtime in the process that uses it."),
     Fault("RT0402", "A caller in the wrong place", "A runtime or connection was used as caller inside a handler, which would bypass the journal.", "Use the handler's context as caller, or move the call into ctx.run."),
+    Fault("RT0501", "A runtime that cannot be reached", "Nothing answers at the URL, or what answers is no runtime.", "Start the runtime, or give its URL: --admin for the admin API, --ingress for calls. `restate-runtime serve` prints both. The files of a stopped runtime are read with --data-dir."),
+    Fault("RT0502", "A request that was refused", "The runtime did not take the request; the message says why, after the status code.", "Correct what the message names."),
+    Fault("RT0503", "An invocation that failed", "The handler ended with a terminal error, which is the result of the call.", "Look at the message; `restate-runtime invocations describe ID` shows what the invocation did."),
+    Fault("RT0504", "An input that is no JSON", "The command takes JSON as its argument, or from standard input where the argument is `-`.", "Correct the JSON, and mind the quotes of your shell."),
 )

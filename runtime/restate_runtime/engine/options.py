@@ -117,7 +117,7 @@ def _read_toml(path: Path | None) -> Mapping[str, Any]:
 
 
 # Variables with the prefix that are no options of a runtime: the command line reads them.
-_OTHER_VARIABLES = frozenset({"CONFIG", "CRASH_AT"})
+_OTHER_VARIABLES = frozenset({"ADMIN_URL", "CONFIG", "CRASH_AT", "INGRESS_URL"})
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> Mapping[str, str]:

@@ -163,6 +163,10 @@ class _Ingress:
             case ["restate", "invocation", invocation_id, "status"]:
                 _expect(request, "GET")
                 return json_response({"status": self._engine.status(invocation_id)}, headers={INVOCATION_ID: invocation_id})
+            case ["restate", "invocation", invocation_id, "kill"]:  # whoever holds the id may: it cannot be guessed
+                _expect(request, "POST")
+                await asyncio.shield(asyncio.ensure_future(self._engine.kill(invocation_id)))
+                return json_response({}, headers={INVOCATION_ID: invocation_id})
             case ["restate", "awakeables", awakeable_id, "resolve"]:
                 _expect(request, "POST")
                 value = await read_value(request, self._limit)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -106,11 +108,15 @@ async def listen(handle: Handle, address: str, option: str) -> Server:
     try:
         listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if isinstance(error, socket.gaierror):
-            reason = f"there is no host '{host}'"
-        elif "address already in use" in str(error):
-            reason = "the port is in use"
+        match error:
+            case socket.gaierror():
+                reason = f"there is no host '{host}'"
+            case OSError(errno=errno.EADDRINUSE):
+                reason = "the port is in use"
+            case OSError(errno=int(number)):
+                reason = os.strerror(number)
+            case _:
+                reason = str(error)
         raise RuntimeFault("RT0004", f"{option}: cannot listen on {address}: {reason}") from None
     return Server(server, listener, host)
 
@@ -141,9 +147,9 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
             chunk = await request.content.readany()
             parts.append(chunk)
             size += len(chunk)
-    except (web.RequestPayloadError, HttpProcessingError, ValueError) as error:
-        reason = getattr(error, "message", "") or str(error)
-        raise CallError(f"the body cannot be read: {' '.join(reason.split())}", Code.INVALID_ARGUMENT) from None
+    except (web.RequestPayloadError, HttpProcessingError, ValueError):
+        kind = "no gzip" if encoding is not None and encoding.lower() == "gzip" else "broken"
+        raise CallError(f"the body cannot be read: it is {kind}", Code.INVALID_ARGUMENT) from None
     return b"".join(parts)
 
 

@@ -1,0 +1,135 @@
+"""The admin API: what a runtime hosts and does, as JSON, and the ways to help an invocation along."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from ..engine.protocol import Engine
+from ..errors import Code, TerminalError
+from ..web.errors import CallError, json_response
+from ..web.server import Server, listen
+from ..web.values import read_reason, read_value
+
+__all__ = ["start_admin"]
+
+_FILTERS = ("service", "key", "status", "limit")
+_DEFAULT_LIMIT = 100
+_LARGEST_LIMIT = 100_000
+STATUSES = ("scheduled", "inboxed", "ready", "running", "suspended", "backing-off", "paused", "completed")
+
+
+async def start_admin(engine: Engine, address: str) -> Server:
+    """Serves the admin API of an engine. What it shows is committed.
+
+    Args:
+        engine: the engine to look at.
+        address: `HOST:PORT`; port 0 takes a free one.
+
+    Raises:
+        RuntimeFault: RT0002 for a malformed address, RT0004 for one that cannot be listened on.
+    """
+    return await listen(_Admin(engine).handle, address, "admin")
+
+
+class _Admin:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._inspector = engine.inspector
+        self._limit = engine.options.max_message_size
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        match request.path.strip("/").split("/"):
+            case ["health"]:
+                _expect(request, "GET")
+                return json_response({"status": "ok"})
+            case ["services"]:
+                _expect(request, "GET")
+                return json_response(self._inspector.services())
+            case ["services", name]:
+                _expect(request, "GET")
+                return json_response(self._service(name))
+            case ["services", service, "state"]:
+                _expect(request, "GET")
+                return json_response(self._state(service, None))
+            case ["services", service, "state", key]:
+                _expect(request, "GET")
+                return json_response(self._state(service, key))
+            case ["services", service, "state", key, name]:
+                _expect(request, "GET")
+                return json_response(self._state_value(service, key, name))
+            case ["invocations"]:
+                _expect(request, "GET")
+                return json_response(self._invocations(request))
+            case ["invocations", invocation_id]:
+                _expect(request, "GET")
+                return json_response(self._describe(invocation_id))
+            case ["invocations", invocation_id, "kill"]:
+                _expect(request, "PATCH")
+                return await _done(self._engine.kill(invocation_id))
+            case ["invocations", invocation_id, "resume"]:
+                _expect(request, "PATCH")
+                return await _done(self._engine.resume(invocation_id))
+            case ["awakeables", awakeable_id, "resolve"]:
+                _expect(request, "POST")
+                return await _done(self._engine.settle_awakeable(awakeable_id, await read_value(request, self._limit)))
+            case ["awakeables", awakeable_id, "reject"]:
+                _expect(request, "POST")
+                return await _done(self._engine.settle_awakeable(awakeable_id, None, await read_reason(request, self._limit)))
+        raise CallError(f"the admin API has nothing at '{request.path[:200]}'", Code.NOT_FOUND)
+
+    def _service(self, name: str) -> dict[str, Any]:
+        for row in self._inspector.services():
+            if row["name"] == name:
+                return row
+        self._engine.registry.resolve(name, "")  # says that there is no such service, with the nearest name
+        raise TerminalError(f"there is no service '{name[:100]}'", Code.NOT_FOUND)
+
+    def _state(self, service: str, key: str | None) -> list[dict[str, Any]]:
+        rows = self._inspector.state(service, key)
+        if not rows:  # a service that is no longer bound may have state all the same
+            self._service(service)
+        return rows
+
+    def _state_value(self, service: str, key: str, name: str) -> dict[str, Any]:
+        rows = self._inspector.state(service, key, name)
+        if not rows:
+            self._service(service)
+            raise TerminalError(f"{service} has no state '{name}' for the key '{key}'", Code.NOT_FOUND)
+        return rows[0]
+
+    def _invocations(self, request: web.BaseRequest) -> list[dict[str, Any]]:
+        query = request.query
+        for name in query:
+            if name not in _FILTERS:
+                raise CallError(f"unknown query parameter '{name}': known are {', '.join(_FILTERS)}", Code.INVALID_ARGUMENT)
+        statuses = query.getall("status", [])
+        for status in statuses:
+            if status not in STATUSES:
+                raise CallError(f"status: '{status}' is not one of {', '.join(STATUSES)}", Code.INVALID_ARGUMENT)
+        limit = query.get("limit", str(_DEFAULT_LIMIT))
+        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= _LARGEST_LIMIT):
+            raise CallError(f"limit: '{limit[:20]}' is no number from 1 to {_LARGEST_LIMIT}", Code.INVALID_ARGUMENT)
+        return self._inspector.invocations(service=query.get("service"), key=query.get("key"), statuses=statuses, limit=int(limit))
+
+    def _describe(self, invocation_id: str) -> dict[str, Any]:
+        row = self._inspector.describe(invocation_id)
+        if row is None:
+            raise TerminalError(f"there is no invocation '{invocation_id[:100]}'", Code.NOT_FOUND)
+        return row
+
+
+async def _done(work: Coroutine[Any, Any, None]) -> web.Response:
+    # A task, so that a client that goes away does not interrupt it half-way.
+    await asyncio.shield(asyncio.ensure_future(work))
+    return json_response({})
+
+
+def _expect(request: web.BaseRequest, verb: str) -> None:
+    if request.method != verb:
+        raise CallError(
+            f"{request.method} is not allowed at '{request.path[:200]}': use {verb}", Code.UNIMPLEMENTED, status=405, headers={"Allow": verb}
+        )

@@ -1,0 +1,82 @@
+"""`call` and `send`: one invocation from the shell."""
+
+from __future__ import annotations
+
+import json
+import sys
+from urllib.parse import quote, urlencode
+
+import click
+
+from ..durations import parse_duration
+from ..handler.by_name import split_name
+from .output import as_json, print_json
+from .remote import check_json, request
+
+__all__ = ["call", "send"]
+
+DEFAULT_INGRESS = "http://127.0.0.1:8080"
+
+_ingress_option = click.option(
+    "--ingress",
+    metavar="URL",
+    envvar="RESTATE_RUNTIME_INGRESS_URL",
+    default=DEFAULT_INGRESS,
+    show_default=True,
+    help="HTTP ingress of a live runtime.",
+)
+_key_option = click.option("--idempotency-key", metavar="KEY", help="Calls with the same key are one invocation.")
+_target = click.argument("target", metavar="SERVICE/METHOD")
+_body = click.argument("body", metavar="JSON", default="{}")
+
+
+def _path(target: str) -> str:
+    try:
+        service, method = split_name(target)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return f"/{quote(service)}/{quote(method)}"
+
+
+def _request(path: str, ingress: str, body: str, idempotency_key: str | None) -> bytes:
+    text = sys.stdin.read() if body == "-" else body
+    headers = {"Content-Type": "application/json"}
+    if idempotency_key is not None:
+        headers["Idempotency-Key"] = idempotency_key
+    return request("POST", ingress, path, check_json(text, "the request"), headers, option="--ingress", timeout_s=None).body
+
+
+@click.command()
+@_target
+@_body
+@_ingress_option
+@_key_option
+def call(target: str, body: str, ingress: str, idempotency_key: str | None) -> None:
+    """Calls a method and prints its response as JSON.
+
+    JSON is the request, {} where it is left out; - reads it from standard input.
+    """
+    click.echo(_request(_path(target), ingress, body, idempotency_key).decode())
+
+
+@click.command()
+@_target
+@_body
+@_ingress_option
+@_key_option
+@click.option("--delay", metavar="DURATION", help="Not before 15m, 2h, 1d or PT15M from now.")
+@as_json
+def send(target: str, body: str, ingress: str, idempotency_key: str | None, delay: str | None, json_output: bool) -> None:
+    """Calls a method in the background and prints the invocation's id once it is on disk."""
+    path = _path(target) + "/send"
+    if delay is not None:
+        try:
+            parse_duration(delay)
+        except ValueError as error:
+            raise click.UsageError(f"--delay: {error}") from None
+        path += "?" + urlencode({"delay": delay})
+    accepted = json.loads(_request(path, ingress, body, idempotency_key))
+    if json_output:
+        print_json(accepted)
+    else:
+        click.echo(accepted["invocationId"])

@@ -1,0 +1,73 @@
+"""The command line `restate-runtime`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from .. import __version__
+from ..errors import RuntimeFault
+from .awakeables import awakeables
+from .calls import call, send
+from .doctor import doctor, explain
+from .look import invocations, services, state
+from .serve import serve
+
+__all__ = ["cli", "main"]
+
+
+class _Group(click.Group):
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(self.list_commands(ctx))}"
+            raise click.UsageError(f"there is no command '{name}': {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="restate-runtime")
+def cli() -> None:
+    """Hosts, calls and looks at services that are described by .proto contracts."""
+
+
+for _command in (serve, call, send, services, state, doctor, explain, invocations, awakeables):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Runs the command line: one line for each error, no traceback for a user's mistake."""
+    try:
+        status = cli.main(prog_name="restate-runtime", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
+        sys.exit(2)
+    except click.UsageError as error:
+        message = error.format_message().rstrip(".").replace("\n", " ")
+        _fail(f"{message[:1].lower()}{message[1:]} [RT0001]", 2)
+    except click.ClickException as error:
+        _fail(f"{error.format_message()} [RT0001]", 1)
+    except RuntimeFault as fault:
+        _fail(str(fault), fault.exit_status)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter must not stumble over the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

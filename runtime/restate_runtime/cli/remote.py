@@ -1,0 +1,192 @@
+"""Talking to a live runtime from the command line, without an event loop."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+from ..engine.protocol import Inspector
+from ..errors import RuntimeFault
+
+__all__ = ["Admin", "Answer", "admin_option", "check_json", "data_dir_option", "inspecting", "request"]
+
+DEFAULT_ADMIN = "http://127.0.0.1:9070"
+_TIMEOUT_S = 30
+
+admin_option = click.option(
+    "--admin",
+    "admin_url",
+    metavar="URL",
+    envvar="RESTATE_RUNTIME_ADMIN_URL",
+    default=DEFAULT_ADMIN,
+    show_default=True,
+    help="Admin API of a live runtime.",
+)
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Read the files of a stopped runtime instead; nothing is changed."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response with a status below 300."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def request(
+    verb: str,
+    url: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    option: str,
+    timeout_s: float | None = _TIMEOUT_S,
+) -> Answer:
+    """One request.
+
+    Args:
+        verb: GET, POST or PATCH.
+        url: the runtime's URL as the user gave it.
+        path: below it.
+        body: what is sent.
+        headers: beside those of HTTP.
+        option: the option that gives the URL, for messages.
+        timeout_s: bound on the wait; `None` for no bound.
+
+    Raises:
+        RuntimeFault: RT0501 where no runtime answers, RT0502 where it refuses, RT0503 for an invocation's failure.
+    """
+    parts = urlsplit(url)
+    try:
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+    except ValueError:
+        raise RuntimeFault("RT0501", f"{option}: '{url}' is no URL: write one such as http://127.0.0.1:8080") from None
+    try:
+        connection.request(verb, parts.path.rstrip("/") + path, body, dict(headers or {}))
+        response = connection.getresponse()
+        content = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise RuntimeFault("RT0501", f"no runtime answers at {url} ({option}): {reason}") from None
+    finally:
+        connection.close()
+    answered = {name.lower(): value for name, value in response.getheaders()}
+    if response.status >= 300:
+        raise _fault(response.status, answered, content, url, option)
+    return Answer(answered, content)
+
+
+def _fault(status: int, headers: Mapping[str, str], content: bytes, url: str, option: str) -> RuntimeFault:
+    try:
+        error = json.loads(content)
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        return RuntimeFault("RT0501", f"what answers at {url} ({option}) is no runtime: HTTP status {status}")
+    failed = headers.get("x-restate-error-source") == "invocation"
+    text = f"{code}: {message}"
+    if failed and "x-restate-id" in headers:
+        text += f" (invocation {headers['x-restate-id']})"
+    return RuntimeFault("RT0503" if failed else "RT0502", text)
+
+
+def check_json(text: str, what: str) -> bytes:
+    """The text as it is sent, once it is JSON.
+
+    Raises:
+        RuntimeFault: RT0504, it is not.
+    """
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RuntimeFault("RT0504", f"{what} is no JSON: {error}") from None
+    return text.encode()
+
+
+class Admin:
+    """The admin API of a live runtime, as the same `Inspector` that an engine has.
+
+    Args:
+        url: where it is.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def _ask(self, path: str, verb: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
+        answer = request(verb, self._url, path, body, headers, option="--admin")
+        try:
+            return json.loads(answer.body)
+        except ValueError:
+            raise RuntimeFault("RT0501", f"what answers at {self._url} (--admin) is no admin API") from None
+
+    def services(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._ask("/services")
+        return rows
+
+    def invocations(
+        self, *, service: str | None = None, key: str | None = None, statuses: Sequence[str] = (), limit: int = 100
+    ) -> list[dict[str, Any]]:
+        query: list[tuple[str, str]] = [("limit", str(limit)), *(("status", status) for status in statuses)]
+        query += [(name, value) for name, value in (("service", service), ("key", key)) if value is not None]
+        rows: list[dict[str, Any]] = self._ask(f"/invocations?{urlencode(query)}")
+        return rows
+
+    def describe(self, invocation_id: str) -> dict[str, Any] | None:
+        row: dict[str, Any] = self._ask(f"/invocations/{_part(invocation_id)}")
+        return row
+
+    def state(self, service: str, key: str | None, name: str | None = None) -> list[dict[str, Any]]:
+        path = f"/services/{_part(service)}/state"
+        if key is not None:
+            path += f"/{_part(key)}"
+        rows: list[dict[str, Any]] = self._ask(path)
+        return [row for row in rows if name is None or row["key"] == name]
+
+    def kill(self, invocation_id: str) -> None:
+        """Ends an invocation."""
+        self._ask(f"/invocations/{_part(invocation_id)}/kill", "PATCH")
+
+    def resume(self, invocation_id: str) -> None:
+        """Lets a paused invocation try again."""
+        self._ask(f"/invocations/{_part(invocation_id)}/resume", "PATCH")
+
+    def settle(self, awakeable_id: str, verb: str, body: bytes, content_type: str) -> None:
+        """Resolves or rejects an awakeable."""
+        self._ask(f"/awakeables/{_part(awakeable_id)}/{verb}", "POST", body, {"Content-Type": content_type})
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+@contextmanager
+def inspecting(admin_url: str, data_dir: Path | None) -> Iterator[Inspector]:
+    """What can be looked at: a live runtime, or the files of a stopped one.
+
+    Raises:
+        RuntimeFault: RT0001 where both are given; what goes wrong with either.
+    """
+    if data_dir is None:
+        yield Admin(admin_url)
+        return
+    source = click.get_current_context().get_parameter_source("admin_url")
+    if source is not None and source.name == "COMMANDLINE":
+        raise click.UsageError("give --admin for a live runtime or --data-dir for a stopped one, not both")
+    from ..engine.storage.offline import open_offline
+
+    with open_offline(data_dir) as inspector:
+        yield inspector

@@ -1,0 +1,276 @@
+"""Calling a runtime in another process, over its HTTP ingress."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar, cast
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.empty_pb2 import Empty
+
+from .errors import Code, TerminalError
+from .handler.by_name import NamedMethod
+from .handler.client import Method, OutgoingCall
+from .handler.futures import Call
+from .handler.outside import BackgroundCalls, OutsideCall, OutsideHandle, finished
+from .handler.scope import outside_only
+from .serde import encode
+from .web.errors import read_error
+from .web.order import ORDER
+from .web.values import VALUE_TAG
+
+__all__ = ["Connection", "connect"]
+
+T = TypeVar("T")
+
+_PROTO = "application/proto"
+_CONNECT_TIMEOUT_S = 10
+# Nobody waits for it any longer, but what was called shall reach the runtime.
+_LINGER_S = 5
+_RESERVED = ("accept", "connect-", "content-", "idempotency-", "proxy-", "sec-", "x-restate-")
+_RESERVED_NAMES = frozenset(
+    {"connection", "cookie", "expect", "host", "keep-alive", "origin", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
+)
+
+
+def connect(url: str) -> Connection:
+    """A connection to a runtime's HTTP ingress, to be used with `async with`.
+
+    It holds no state of the runtime's: after a `ConnectionError` the next call works as soon as the runtime is back.
+
+    Args:
+        url: the ingress, `http://127.0.0.1:8080`.
+
+    Raises:
+        ValueError: the URL is not one of http or https.
+    """
+    return Connection(url)
+
+
+class Connection:
+    """Calls a runtime in another process; the caller of generated clients.
+
+    Leaving `async with` waits until the background calls still under way are on disk, and raises failures that nobody saw: the failure
+    itself where it is one, an `ExceptionGroup` where they are several.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"'{url}' is no ingress: write a URL such as http://127.0.0.1:8080")
+        self.url = url.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+        self._background = BackgroundCalls()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._restart_order()
+
+    async def __aenter__(self) -> Connection:
+        if self._session is not None:
+            raise RuntimeError("the connection is open already")
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the number of calls that wait is the user's business
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+        )
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            await self._background.close(raised)
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if session is not None:
+            await session.close()
+
+    # Calls
+
+    def begin_call(self, call: OutgoingCall) -> Call[Any]:
+        """Begins an awaited call at once; generated clients use it."""
+        outside_only("a connection")
+        task = self._start(call, background=False)
+        future = OutsideCall(
+            task, call.decode_response, timeout_s=call.timeout_s, what=f"{call.service}/{call.method}", abandoned=lambda: self._let_go(task)
+        )
+        return cast(Call[Any], future)  # awaited in the same way
+
+    def begin_send(self, call: OutgoingCall) -> OutsideHandle[Any]:
+        """Begins a background or delayed call at once; generated clients use it."""
+        outside_only("a connection")
+        task = self._start(call, background=True)
+        accepted = OutsideCall(task, _accepted_id, timeout_s=call.timeout_s, what=f"{call.service}/{call.method}")
+        return OutsideHandle(accepted, self, call.decode_response, self._background)
+
+    def invocation(self, invocation_id: str) -> OutsideHandle[Any]:
+        """A handle for a known id. Its `result()` is the response message where its module is imported here, else bytes."""
+        outside_only("a connection")
+        return OutsideHandle(finished(invocation_id), self)
+
+    def method(self, name: str) -> Method[bytes, bytes]:
+        """A method by name, `list.ListService/Append`: binary in, binary out; the runtime takes the key.
+
+        Raises:
+            ValueError: the name has another form.
+        """
+        outside_only("a connection")
+        return NamedMethod(self, name)
+
+    async def resolve_awakeable(self, id: str, value: object) -> None:
+        """Completes an awakeable, and returns once that is on disk.
+
+        Args:
+            id: the awakeable's.
+            value: a message, or what msgspec encodes as JSON.
+
+        Raises:
+            SerdeError: the value cannot be stored.
+            TerminalError: NOT_FOUND for an unknown id, ALREADY_EXISTS where it was settled otherwise before.
+            ConnectionError: the runtime cannot be reached, or is stopping.
+        """
+        outside_only("a connection")
+        stored = encode(value)
+        await self._request(
+            "POST", _path("awakeables", id, "resolve"), stored.data, {"Content-Type": "application/octet-stream", VALUE_TAG: stored.tag}
+        )
+
+    async def reject_awakeable(self, id: str, reason: str) -> None:
+        """Fails an awakeable, and returns once that is on disk.
+
+        Args:
+            id: the awakeable's.
+            reason: the message of the `TerminalError` that the handler gets.
+
+        Raises:
+            TerminalError: NOT_FOUND for an unknown id, ALREADY_EXISTS where it was settled otherwise before.
+            ConnectionError: the runtime cannot be reached, or is stopping.
+        """
+        outside_only("a connection")
+        body = msgspec.json.encode({"reason": reason})
+        await self._request("POST", _path("awakeables", id, "reject"), body, {"Content-Type": "application/json"})
+
+    # What handles reach
+
+    async def result_of(self, invocation_id: str, decode: Callable[[bytes], Any] | None) -> Any:
+        """Waits for an invocation's end; `handle.result()` uses it."""
+        outside_only("a connection")
+        headers, body = await self._request("GET", _path("invocation", invocation_id, "attach"), None, {"Accept": _PROTO})
+        return (decode or _decoder_of(headers.get("x-restate-method", "")))(body)
+
+    async def status_of(self, invocation_id: str) -> str:
+        """An invocation's status; `handle.status()` uses it."""
+        outside_only("a connection")
+        _, body = await self._request("GET", _path("invocation", invocation_id, "status"), None, {})
+        return msgspec.json.decode(body, type=_Status).status
+
+    async def kill_invocation(self, invocation_id: str) -> None:
+        """Ends an invocation; `handle.kill()` uses it."""
+        outside_only("a connection")
+        await self._request("POST", _path("invocation", invocation_id, "kill"), None, {})
+
+    # Requests
+
+    def _start(self, call: OutgoingCall, *, background: bool) -> asyncio.Task[bytes]:
+        headers = _headers_of(call)
+        headers[ORDER] = f"{self._token}/{self._begun}"
+        path = f"/{quote(call.service)}/{quote(call.method)}"
+        if background:
+            path += f"/send?delay={call.delay_ms / 1000:.3f}" if call.delay_ms else "/send"
+        self._begun += 1
+        task = asyncio.get_running_loop().create_task(self._body(path, call.payload, headers))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _body(self, path: str, payload: bytes, headers: Mapping[str, str]) -> bytes:
+        _, body = await self._request("POST", path, payload, headers)
+        return body
+
+    async def _request(self, verb: str, path: str, payload: bytes | None, headers: Mapping[str, str]) -> tuple[Mapping[str, str], bytes]:
+        session = self._session
+        if session is None:
+            raise ConnectionError(f"the connection to {self.url} is not open: use `async with connect(...) as connection`")
+        try:
+            async with session.request(verb, self.url + path, data=payload, headers=headers, allow_redirects=False) as response:
+                body = await response.read()
+        except aiohttp.ClientConnectorError as error:
+            self._restart_order()
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ConnectionError(f"no runtime can be reached at {self.url}: {reason}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._restart_order()
+            raise ConnectionError(
+                f"the connection to {self.url} broke before there was an answer ({str(error) or type(error).__name__}); "
+                f"a retry under the same idempotency key is safe"
+            ) from None
+        if response.status >= 300:
+            raise read_error(response.status, response.headers, body, self.url)
+        return response.headers, body
+
+    def _restart_order(self) -> None:
+        """A call that may not have arrived leaves a gap; those that follow must not wait for it."""
+        self._token = secrets.token_urlsafe(12)
+        self._begun = 0
+
+    def _let_go(self, task: asyncio.Task[bytes]) -> None:
+        if not task.done():
+            asyncio.get_running_loop().call_later(_LINGER_S, task.cancel)
+
+
+class _Accepted(msgspec.Struct):
+    invocation_id: str = msgspec.field(name="invocationId")
+
+
+class _Status(msgspec.Struct):
+    status: str
+
+
+def _accepted_id(body: bytes) -> str:
+    return msgspec.json.decode(body, type=_Accepted).invocation_id
+
+
+def _path(kind: str, id: str, verb: str) -> str:
+    return f"/restate/{kind}/{quote(id, safe='')}/{verb}"
+
+
+def _headers_of(call: OutgoingCall) -> dict[str, str]:
+    headers = {"Content-Type": _PROTO}
+    if call.idempotency_key is not None:
+        headers["Idempotency-Key"] = _header_value("the idempotency key", call.idempotency_key)
+    for name, value in (call.headers or {}).items():
+        lower = name.lower()
+        if lower in _RESERVED_NAMES or lower.startswith(_RESERVED):
+            raise TerminalError(f"the header '{name}' belongs to HTTP: choose another name", Code.INVALID_ARGUMENT)
+        headers[name] = _header_value(f"the header '{name}'", value)
+    return headers
+
+
+def _header_value(what: str, value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value) or value != value.strip():
+        raise TerminalError(f"{what} cannot be sent over HTTP: it has control characters, or blanks at an end", Code.INVALID_ARGUMENT)
+    return value
+
+
+def _decoder_of(name: str) -> Callable[[bytes], Any]:
+    """How the result of a method is decoded, where its module is imported; else it stays bytes."""
+    service, _, method = name.partition("/")
+    try:
+        output = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method].output_type
+    except KeyError:
+        return bytes
+    if output.full_name == Empty.DESCRIPTOR.full_name:
+        return lambda _: None
+    message: type[Any] = message_factory.GetMessageClass(output)
+    return message.FromString
