@@ -108,6 +108,7 @@ def generate(session: nox.Session) -> None:
     out = Path(session.create_tmp()).resolve() / "generated"
     shutil.rmtree(out, ignore_errors=True)
     session.run("python", "-m", "protoc_gen_restate", "generate", "-I", "protos", "--out", str(out), "protos", "protos/dev")
+    (out / "dev" / "restate" / "py.typed").touch()  # a namespace package is typed where its modules are
     target = ROOT / "generated"
     if check:
         drift = differences(target, out)

@@ -31,8 +31,8 @@ def described(wheel: zipfile.ZipFile) -> Message:
     return Parser().parsestr(wheel.read(name).decode())
 
 
-def test_both_packages_are_typed(wheel: zipfile.ZipFile) -> None:
-    assert {"protoc_gen_restate/py.typed", "restate_runtime/py.typed"} <= set(wheel.namelist())
+def test_all_packages_are_typed(wheel: zipfile.ZipFile) -> None:
+    assert {"protoc_gen_restate/py.typed", "restate_runtime/py.typed", "dev/restate/py.typed"} <= set(wheel.namelist())
 
 
 def test_the_shipped_modules_are_there_with_their_stubs(wheel: zipfile.ZipFile) -> None:
