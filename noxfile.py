@@ -25,6 +25,8 @@ nox.options.stop_on_first_error = False
 nox.options.sessions = ["lint", "typecheck", "tests"]
 
 os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")  # trust what the system trusts, as pip does
 
 
 def find_pythons() -> list[str]:
