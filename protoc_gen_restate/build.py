@@ -18,13 +18,8 @@ __all__ = ["build"]
 _SYNTAX, _PACKAGE, _MESSAGE, _SERVICE = 12, 2, 4, 6
 _NESTED, _FIELD, _METHOD, _INPUT = 3, 2, 2, 2
 
-_FieldDescriptor = _descriptor.FieldDescriptor
-_SCALARS = {
-    getattr(_FieldDescriptor, f"TYPE_{name.upper()}"): name
-    for name in (
-        "double float int64 uint64 int32 fixed64 fixed32 bool string group message bytes uint32 enum sfixed32 sfixed64 sint32 sint64"
-    ).split()
-}
+# TYPE_STRING -> string; the linked descriptor has the number only.
+_SCALARS = {kind.number: kind.name.removeprefix("TYPE_").lower() for kind in descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values}
 
 
 def build(loaded: Loaded, names: Iterable[str]) -> Contract:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
-__all__ = ["clean", "docstring"]
+__all__ = ["clean", "docstring", "literal", "visible"]
 
 _LINE_BREAK = re.compile(r"\r\n|\r")
-_SPECIAL = re.compile(r"[^\n -~\u00a0-\ud7ff\ue000-\U0010ffff]")
 
 
 def clean(text: str) -> str:
@@ -16,7 +16,7 @@ def clean(text: str) -> str:
     # protoc leaves the space after `//` and the indentation behind `*` in place.
     if all(line.startswith(" ") for line in lines if line):
         lines = [line[1:] for line in lines]
-    return "\n".join(lines).strip("\n")
+    return "\n".join(lines).strip()
 
 
 def docstring(text: str, indent: int) -> str:
@@ -24,15 +24,23 @@ def docstring(text: str, indent: int) -> str:
 
     The text may hold anything: quotes, backslashes and control characters are escaped, so that nothing in a comment can end the string.
     """
-    body = _SPECIAL.sub(_escaped, text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')).strip()
-    margin = " " * indent
-    if "\n" not in body:
-        if body.endswith('"'):
-            body = f'{body[:-1]}\\"'
-        return f'"""{body}"""'
-    lines = body.split("\n")
-    return "\n".join([f'"""{lines[0]}', *(f"{margin}{line}" if line else "" for line in lines[1:]), f'{margin}"""'])
+    first, *others = visible(text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')).split("\n")
+    if first.startswith('"'):
+        first = f"\\{first}"
+    if not others:
+        return f'"""{first[:-1]}\\""""' if first.endswith('"') and first != '\\"' else f'"""{first}"""'
+    # Readers of docstrings, and formatters, take the smallest indentation for the margin.
+    rest = textwrap.indent(textwrap.dedent("\n".join(others)), " " * indent)
+    return f'"""{first}\n{rest}\n{" " * indent}"""'
 
 
-def _escaped(match: re.Match[str]) -> str:
-    return match.group().encode("unicode_escape").decode("ascii")
+def literal(text: str) -> str:
+    """A string literal on one line, in the quotes that take fewer escapes."""
+    quote = "'" if text.count('"') > text.count("'") else '"'
+    escaped = text.replace("\\", "\\\\").replace("\n", "\\n").replace(quote, f"\\{quote}")
+    return f"{quote}{visible(escaped)}{quote}"
+
+
+def visible(text: str) -> str:
+    """The text with escapes for whatever a reader would not see, line breaks aside: control characters, and those that change direction."""
+    return "".join(char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -81,7 +81,7 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
     for path in paths:
         if path.is_dir():
             found = [_name(file, includes) for file in sorted(path.rglob("*.proto"))]
-            # Their modules come with this package, and a second copy would only be in the way of it; `protos/dev` asks for one all the same.
+            # The shipped ones have their modules in this package; naming `protos/dev` asks for them all the same.
             asked = _name(path, includes).split("/")[0] == "dev"
             listed = [name for name in found if asked or name not in SHIPPED]
             if not listed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .naming import is_plain
 
-__all__ = ["ImportTable", "Section"]
+__all__ = ["ImportTable", "Section", "sort_key"]
 
 
 class Section(enum.IntEnum):
@@ -75,7 +75,7 @@ class ImportTable:
     def _section(self, section: Section) -> list[str]:
         lines = [f"import {_as(name, alias)}" for name, (place, alias) in sorted(self._plain.items()) if place is section]
         members: dict[str, list[str]] = {}
-        for (module, name), (place, alias) in sorted(self._from.items(), key=lambda item: (item[0][0], _natural(item[0][1]))):
+        for (module, name), (place, alias) in sorted(self._from.items(), key=lambda item: (item[0][0], sort_key(item[0][1]))):
             if place is section:
                 # An alias has a statement of its own, as import sorters want it.
                 members.setdefault(module if alias == name else f"{module} as {alias}", []).append(_as(name, alias))
@@ -89,8 +89,9 @@ def _as(name: str, alias: str) -> str:
     return name if name == alias else f"{name} as {alias}"
 
 
-def _natural(name: str) -> tuple[str, str]:
-    return (name.lower(), name)
+def sort_key(name: str) -> tuple[int, str]:
+    """Constants, classes, then the rest, as import sorters have it."""
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
 
 
 def _from(module: str, names: Iterable[str]) -> list[str]:

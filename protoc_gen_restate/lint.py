@@ -188,8 +188,8 @@ EARLIER = (
     (
         "RST003",
         "`dev/restate/services.proto` is ours",
-        "Restate's published file has a oneof `argument` with a field whose JSON name is `argument` too; Python's protobuf refuses it. Use the "
-        "file from `protoc-gen-restate --include` or `--export`: it is the same on the wire and in JSON.",
+        "Restate's published file has a oneof `argument` with a field whose JSON name is `argument` too; Python's protobuf refuses it. "
+        "Use the file from `protoc-gen-restate --include` or `--export`: it is the same on the wire and in JSON.",
     ),
     ("RST004", "Options exist", "`--restate_opt` has an unknown key or value; the message names what there is."),
     ("RST005", "No faults in the generator", "A fault of the generator itself. Please report it, with the contract."),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jinja2
 
-from .comments import docstring
-from .imports import ImportTable, Section
+from .comments import docstring, literal
+from .imports import ImportTable, Section, sort_key
 from .messages import Alias, Flavour
 from .model import FieldRole, File, Message, Method, Service, ServiceKind
 from .naming import output_name
@@ -43,6 +43,7 @@ class ServicePage:
     service: Service
     kind: str
     context: str
+    variable: str
     descriptor: str
     methods: tuple[MethodPage, ...]
 
@@ -115,6 +116,7 @@ class Renderer:
                     service=service,
                     kind=f"{names['restate']}.ServiceKind.{service.kind.name}",
                     context=f"{names['restate']}.{service.kind.name.capitalize()}Context",
+                    variable=imports.reserve(f"_{service.constant.lower()}"),
                     descriptor=f"{self._flavour.file_descriptor(file, imports)}.services_by_name[{literal(service.name)}]",
                     methods=methods,
                 )
@@ -152,23 +154,8 @@ def _names(file: File) -> set[str]:
 
 
 def _exports(file: File) -> list[str]:
-    return sorted(
-        name for service in file.services for name in (service.constant, f"{service.python_name}Base", f"{service.python_name}Client")
-    )
-
-
-def literal(text: str) -> str:
-    """A string literal, in the quotes that take fewer escapes."""
-    quote = "'" if text.count('"') > text.count("'") else '"'
-    escaped = "".join(_ESCAPES.get(char) or (f"\\{char}" if char == quote else _visible(char)) for char in text)
-    return f"{quote}{escaped}{quote}"
-
-
-_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"}
-
-
-def _visible(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+    names = [name for item in file.services for name in (item.constant, f"{item.python_name}Base", f"{item.python_name}Client")]
+    return sorted(names, key=sort_key)
 
 
 def argument(name: str, text: str, indent: int) -> str:

@@ -14,18 +14,19 @@ from dev.restate import services_pb2
 
 __all__ = [
     "AWAKEABLES",
+    "INGRESS",
     "AwakeablesBase",
     "AwakeablesClient",
-    "INGRESS",
     "IngressBase",
     "IngressClient",
 ]
 
+_ingress = services_pb2.DESCRIPTOR.services_by_name["Ingress"]
 INGRESS: Final = restate.ServiceDescriptor(
     abi=1,
     name="dev.restate.Ingress",
     kind=restate.ServiceKind.UNKEYED,
-    descriptor=services_pb2.DESCRIPTOR.services_by_name["Ingress"],
+    descriptor=_ingress,
     comments="Starts invocations by name.",
     methods=(
         restate.MethodDescriptor(
@@ -33,7 +34,7 @@ INGRESS: Final = restate.ServiceDescriptor(
             python_name="invoke",
             request=services_pb2.InvokeRequest,
             response=services_pb2.InvokeResponse,
-            descriptor=services_pb2.DESCRIPTOR.services_by_name["Ingress"].methods_by_name["Invoke"],
+            descriptor=_ingress.methods_by_name["Invoke"],
             comments="Starts an invocation in the background. The answer comes once the invocation is on disk, so it will run.",
         ),
     ),
@@ -62,11 +63,12 @@ class IngressClient(restate.Client):
         return restate.Method(self, INGRESS.methods[0])
 
 
+_awakeables = services_pb2.DESCRIPTOR.services_by_name["Awakeables"]
 AWAKEABLES: Final = restate.ServiceDescriptor(
     abi=1,
     name="dev.restate.Awakeables",
     kind=restate.ServiceKind.UNKEYED,
-    descriptor=services_pb2.DESCRIPTOR.services_by_name["Awakeables"],
+    descriptor=_awakeables,
     comments="Settles awakeables: promises that a handler waits for and anyone with the id can settle.",
     methods=(
         restate.MethodDescriptor(
@@ -75,7 +77,7 @@ AWAKEABLES: Final = restate.ServiceDescriptor(
             request=services_pb2.ResolveAwakeableRequest,
             response=empty_pb2.Empty,
             empty_response=True,
-            descriptor=services_pb2.DESCRIPTOR.services_by_name["Awakeables"].methods_by_name["Resolve"],
+            descriptor=_awakeables.methods_by_name["Resolve"],
             comments="Completes an awakeable with a value.",
         ),
         restate.MethodDescriptor(
@@ -84,7 +86,7 @@ AWAKEABLES: Final = restate.ServiceDescriptor(
             request=services_pb2.RejectAwakeableRequest,
             response=empty_pb2.Empty,
             empty_response=True,
-            descriptor=services_pb2.DESCRIPTOR.services_by_name["Awakeables"].methods_by_name["Reject"],
+            descriptor=_awakeables.methods_by_name["Reject"],
             comments="Fails an awakeable with a reason.",
         ),
     ),

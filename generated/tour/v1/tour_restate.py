@@ -18,24 +18,25 @@ from tour.v1 import tour_pb2
 
 __all__ = [
     "BOX_OFFICE",
+    "CHECKOUT",
+    "TICKET_SERVICE",
+    "USER_SESSION",
     "BoxOfficeBase",
     "BoxOfficeClient",
-    "CHECKOUT",
     "CheckoutBase",
     "CheckoutClient",
-    "TICKET_SERVICE",
     "TicketServiceBase",
     "TicketServiceClient",
-    "USER_SESSION",
     "UserSessionBase",
     "UserSessionClient",
 ]
 
+_user_session = tour_pb2.DESCRIPTOR.services_by_name["UserSession"]
 USER_SESSION: Final = restate.ServiceDescriptor(
     abi=1,
     name="tour.v1.UserSession",
     kind=restate.ServiceKind.KEYED,
-    descriptor=tour_pb2.DESCRIPTOR.services_by_name["UserSession"],
+    descriptor=_user_session,
     comments="One cart for each user. Calls for the same user run one after another, so a cart never changes under a handler.",
     methods=(
         restate.MethodDescriptor(
@@ -44,7 +45,7 @@ USER_SESSION: Final = restate.ServiceDescriptor(
             request=tour_pb2.ReserveTicket,
             response=wrappers_pb2.BoolValue,
             key_field="user_id",
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["UserSession"].methods_by_name["AddTicket"],
+            descriptor=_user_session.methods_by_name["AddTicket"],
             comments=(
                 "Reserves a ticket and puts it into the cart. False when somebody else has it.\n"
                 "\n"
@@ -58,7 +59,7 @@ USER_SESSION: Final = restate.ServiceDescriptor(
             response=empty_pb2.Empty,
             key_field="user_id",
             empty_response=True,
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["UserSession"].methods_by_name["ExpireTicket"],
+            descriptor=_user_session.methods_by_name["ExpireTicket"],
             comments="Takes a ticket out of the cart and puts it back on sale. Does nothing when the ticket is no longer in the cart.",
         ),
         restate.MethodDescriptor(
@@ -67,7 +68,7 @@ USER_SESSION: Final = restate.ServiceDescriptor(
             request=tour_pb2.CheckoutRequest,
             response=wrappers_pb2.BoolValue,
             key_field="user_id",
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["UserSession"].methods_by_name["Checkout"],
+            descriptor=_user_session.methods_by_name["Checkout"],
             comments="Buys everything in the cart. False when the cart is empty or the payment was declined.",
         ),
     ),
@@ -120,11 +121,12 @@ class UserSessionClient(restate.Client):
         return restate.Method(self, USER_SESSION.methods[2])
 
 
+_ticket_service = tour_pb2.DESCRIPTOR.services_by_name["TicketService"]
 TICKET_SERVICE: Final = restate.ServiceDescriptor(
     abi=1,
     name="tour.v1.TicketService",
     kind=restate.ServiceKind.KEYED,
-    descriptor=tour_pb2.DESCRIPTOR.services_by_name["TicketService"],
+    descriptor=_ticket_service,
     comments="One state machine for each ticket: available, reserved, sold.",
     methods=(
         restate.MethodDescriptor(
@@ -133,7 +135,7 @@ TICKET_SERVICE: Final = restate.ServiceDescriptor(
             request=tour_pb2.Ticket,
             response=wrappers_pb2.BoolValue,
             key_field="ticket_id",
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["TicketService"].methods_by_name["Reserve"],
+            descriptor=_ticket_service.methods_by_name["Reserve"],
             comments="Reserves the ticket. False when it is reserved or sold already.",
         ),
         restate.MethodDescriptor(
@@ -143,7 +145,7 @@ TICKET_SERVICE: Final = restate.ServiceDescriptor(
             response=empty_pb2.Empty,
             key_field="ticket_id",
             empty_response=True,
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["TicketService"].methods_by_name["Unreserve"],
+            descriptor=_ticket_service.methods_by_name["Unreserve"],
             comments="Puts a reserved ticket back on sale. A sold ticket stays sold.",
         ),
         restate.MethodDescriptor(
@@ -153,7 +155,7 @@ TICKET_SERVICE: Final = restate.ServiceDescriptor(
             response=empty_pb2.Empty,
             key_field="ticket_id",
             empty_response=True,
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["TicketService"].methods_by_name["MarkAsSold"],
+            descriptor=_ticket_service.methods_by_name["MarkAsSold"],
             comments="Marks a reserved ticket as sold.",
         ),
     ),
@@ -200,11 +202,12 @@ class TicketServiceClient(restate.Client):
         return restate.Method(self, TICKET_SERVICE.methods[2])
 
 
+_checkout = tour_pb2.DESCRIPTOR.services_by_name["Checkout"]
 CHECKOUT: Final = restate.ServiceDescriptor(
     abi=1,
     name="tour.v1.Checkout",
     kind=restate.ServiceKind.UNKEYED,
-    descriptor=tour_pb2.DESCRIPTOR.services_by_name["Checkout"],
+    descriptor=_checkout,
     comments="Takes the payment. It has no key and no state: any number of checkouts run side by side.",
     methods=(
         restate.MethodDescriptor(
@@ -212,7 +215,7 @@ CHECKOUT: Final = restate.ServiceDescriptor(
             python_name="handle",
             request=tour_pb2.CheckoutFlowRequest,
             response=wrappers_pb2.BoolValue,
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["Checkout"].methods_by_name["Handle"],
+            descriptor=_checkout.methods_by_name["Handle"],
             comments=(
                 "Charges the user, marks the tickets as sold and sends an e-mail. When the payment is declined, the tickets go back on sale and the\n"
                 "answer is false."
@@ -248,11 +251,12 @@ class CheckoutClient(restate.Client):
         return restate.Method(self, CHECKOUT.methods[0])
 
 
+_box_office = tour_pb2.DESCRIPTOR.services_by_name["BoxOffice"]
 BOX_OFFICE: Final = restate.ServiceDescriptor(
     abi=1,
     name="tour.v1.BoxOffice",
     kind=restate.ServiceKind.SINGLETON,
-    descriptor=tour_pb2.DESCRIPTOR.services_by_name["BoxOffice"],
+    descriptor=_box_office,
     comments="The counter in the hall: one for the whole shop, which sees one sale at a time.",
     methods=(
         restate.MethodDescriptor(
@@ -261,7 +265,7 @@ BOX_OFFICE: Final = restate.ServiceDescriptor(
             request=tour_pb2.Sale,
             response=empty_pb2.Empty,
             empty_response=True,
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["BoxOffice"].methods_by_name["Record"],
+            descriptor=_box_office.methods_by_name["Record"],
             comments="Adds a sale to the totals.",
         ),
         restate.MethodDescriptor(
@@ -270,7 +274,7 @@ BOX_OFFICE: Final = restate.ServiceDescriptor(
             request=empty_pb2.Empty,
             response=tour_pb2.BoxOfficeTotals,
             empty_request=True,
-            descriptor=tour_pb2.DESCRIPTOR.services_by_name["BoxOffice"].methods_by_name["Totals"],
+            descriptor=_box_office.methods_by_name["Totals"],
             comments="What has been sold so far.",
         ),
     ),

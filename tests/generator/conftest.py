@@ -1,0 +1,66 @@
+"""Cases of the generator: folders with contracts, and what comes of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / "tests" / "cases"
+INCLUDE = ROOT / "protos"
+PLUGIN = shutil.which("protoc-gen-restate", path=str(Path(sys.executable).parent))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One folder of `tests/cases`: .proto files, `options.txt`, and `expected/` or `errors.txt`."""
+
+    folder: Path
+
+    @property
+    def protos(self) -> list[str]:
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.proto"))
+
+    @property
+    def fails(self) -> bool:
+        return self.folder.name.startswith("error_")
+
+    def generate(self, out: Path) -> subprocess.CompletedProcess[str]:
+        """Runs the real protoc with the installed plugin."""
+        options = self.folder / "options.txt"
+        flags = [f"--restate_opt={options.read_text().strip()}"] if options.exists() else []
+        messages = [] if self.fails else [f"--python_out={out}"]
+        return protoc(out, *messages, *flags, *self.protos, includes=(self.folder, INCLUDE))
+
+
+def protoc(out: Path, *arguments: str, includes: tuple[Path, ...] = (INCLUDE,)) -> subprocess.CompletedProcess[str]:
+    """Services, and what the arguments ask for, into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "grpc_tools.protoc", *(f"-I{folder}" for folder in includes)]
+    command += [f"--plugin=protoc-gen-restate={PLUGIN}", f"--restate_out={out}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", stdin=subprocess.DEVNULL)
+
+
+def findings(stderr: str) -> str:
+    """The plugin's errors, without what protoc puts before them."""
+    return re.sub(r"^--restate_out: (?:protoc-gen-restate: )?", "", stderr, flags=re.MULTILINE)
+
+
+def cases(fails: bool) -> list[Case]:
+    found = [Case(folder) for folder in sorted(CASES.iterdir()) if folder.is_dir()]
+    return [case for case in found if case.fails == fails]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what the generator gives into tests/cases")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden", default=False))

@@ -1,0 +1,105 @@
+"""Imports generated modules and uses everything in them; runs in a process of its own, since contracts of different cases clash.
+
+python execute.py FOLDER MODULE...
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from typing import Any
+
+import restate_runtime as restate
+from restate_runtime.handler.client import OutgoingCall
+
+
+class Recorder:
+    """A caller that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.calls: list[OutgoingCall] = []
+
+    def begin_call(self, call: OutgoingCall) -> Any:
+        self.calls.append(call)
+        return call
+
+    def begin_send(self, call: OutgoingCall) -> Any:
+        self.calls.append(call)
+        return call
+
+
+def check_service(module: Any, service: restate.ServiceDescriptor) -> None:
+    base, client = (
+        next(value for name, value in vars(module).items() if name.endswith(suffix) and of(value, service, suffix))
+        for suffix in ("Base", "Client")
+    )
+    assert service.abi == 1
+    assert service.descriptor.full_name == service.name
+    assert base.__restate_service__ is service
+    assert base.__doc__
+    assert client.__doc__
+    if service.methods:
+        try:
+            base()
+        except TypeError:
+            pass
+        else:
+            raise AssertionError(f"{base} is not abstract")
+    implementation = type("Implementation", (base,), {method.python_name: handler for method in service.methods})()
+    assert isinstance(implementation, restate.Service)
+    for method in service.methods:
+        check_base(base, method)
+        check_client(client, service, method)
+
+
+def of(value: Any, service: restate.ServiceDescriptor, suffix: str) -> bool:
+    stem = service.descriptor.name if not service.descriptor.name.startswith("_") else f"Service{service.descriptor.name}"
+    return isinstance(value, type) and value.__name__ == f"{stem}{suffix}"
+
+
+async def handler(self: Any, ctx: Any, request: Any = None) -> Any:
+    return request
+
+
+def check_base(base: Any, method: restate.MethodDescriptor[Any, Any]) -> None:
+    function = base.__dict__[method.python_name]
+    assert inspect.iscoroutinefunction(function)
+    assert function.__doc__
+    assert list(inspect.signature(function).parameters) == ["self", "ctx"] + ([] if method.empty_request else ["request"])
+
+
+def check_client(client_class: Any, service: restate.ServiceDescriptor, method: restate.MethodDescriptor[Any, Any]) -> None:
+    recorder = Recorder()
+    client = client_class(recorder)
+    bound = getattr(client, method.python_name)
+    assert type(bound) is (restate.EmptyMethod if method.empty_request else restate.Method)
+    assert client_class.__dict__[method.python_name].__doc__
+    assert method.descriptor.full_name == f"{service.name}.{method.name}"
+    assert method.request.DESCRIPTOR.full_name == method.descriptor.input_type.full_name
+    assert method.response.DESCRIPTOR.full_name == method.descriptor.output_type.full_name
+    request = method.request()
+    if method.key_field is not None:
+        setattr(request, method.key_field, "k")
+    bound(*([] if method.empty_request else [request]), idempotency_key="i")
+    (call,) = recorder.calls
+    assert (call.service, call.method, call.key) == (service.name, method.name, "k" if method.key_field is not None else None)
+    assert method.request.FromString(call.payload) == request
+    answer = call.decode_response(method.response().SerializePartialToString())
+    assert (answer is None) if method.empty_response else isinstance(answer, method.response)
+
+
+def main(folder: str, modules: list[str]) -> None:
+    sys.path.insert(0, folder)
+    for name in modules:
+        module = importlib.import_module(name)
+        services = [value for value in vars(module).values() if isinstance(value, restate.ServiceDescriptor)]
+        assert len(services) * 3 == len(module.__all__)
+        assert all(hasattr(module, exported) for exported in module.__all__)
+        for service in services:
+            check_service(module, service)
+        print(f"{name}: {' '.join(service.name for service in services)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
