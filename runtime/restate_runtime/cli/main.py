@@ -45,10 +45,10 @@ def main() -> NoReturn:
     try:
         status = cli.main(prog_name="restate-runtime", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
-        sys.exit(2)
     except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later: no command at all, which is answered with the help
+            error.show()
+            sys.exit(error.exit_code)
         message = error.format_message().rstrip(".").replace("\n", " ")
         _fail(f"{message[:1].lower()}{message[1:]} [RT0001]", 2)
     except click.ClickException as error:

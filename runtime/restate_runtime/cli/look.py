@@ -1,0 +1,171 @@
+"""`services`, `invocations` and `state`: looking at a runtime, live or stopped, and helping its invocations along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..engine.protocol import Inspector
+from ..errors import RuntimeFault
+from .output import as_json, print_json, print_pairs, print_table
+from .remote import Admin, admin_option, data_dir_option, inspecting
+
+__all__ = ["invocations", "services", "state"]
+
+STATUSES = ("scheduled", "inboxed", "ready", "running", "suspended", "backing-off", "paused", "completed")
+
+
+@click.command()
+@admin_option
+@data_dir_option
+@as_json
+def services(admin_url: str, data_dir: Path | None, json_output: bool) -> None:
+    """Lists the services that are hosted."""
+    with inspecting(admin_url, data_dir) as inspector:
+        rows = inspector.services()
+    if json_output:
+        print_json(rows)
+    else:
+        print_table(("name", "type", "methods"), ((row["name"], row["ty"], _methods(row)) for row in rows), "no services")
+
+
+def _methods(row: Mapping[str, Any]) -> str:
+    methods: Sequence[Any] = row.get("methods") or ()
+    return ", ".join(method if isinstance(method, str) else str(method["name"]) for method in methods)
+
+
+@click.group()
+def invocations() -> None:
+    """Lists, describes, resumes and kills invocations."""
+
+
+@invocations.command("list")
+@click.option("--service", metavar="NAME", help="Only those of this service.")
+@click.option("--key", metavar="KEY", help="Only those of this key.")
+@click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only those with this status; may be repeated.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="The newest so many.")
+@admin_option
+@data_dir_option
+@as_json
+def list_(
+    service: str | None, key: str | None, statuses: tuple[str, ...], limit: int, admin_url: str, data_dir: Path | None, json_output: bool
+) -> None:
+    """Lists invocations, newest first."""
+    with inspecting(admin_url, data_dir) as inspector:
+        rows = inspector.invocations(service=service, key=key, statuses=statuses, limit=limit)
+    if json_output:
+        print_json(rows)
+        return
+    cells = ((row["id"], row["target"], _status(row), row.get("created_at"), _trouble(row)) for row in rows)
+    print_table(("id", "target", "status", "created at", "failure"), cells, "no invocations")
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    result = row.get("completion_result")
+    return f"{row['status']} ({result})" if result else str(row["status"])
+
+
+def _trouble(row: Mapping[str, Any]) -> str:
+    """The first line of what went wrong: `describe` shows the whole."""
+    text = str(row.get("completion_failure") or row.get("last_failure") or "")
+    return text.partition("\n")[0]
+
+
+@invocations.command()
+@click.argument("id")
+@admin_option
+@data_dir_option
+@as_json
+def describe(id: str, admin_url: str, data_dir: Path | None, json_output: bool) -> None:
+    """Shows one invocation: its status, its decoded journal and what it waits for."""
+    with inspecting(admin_url, data_dir) as inspector:
+        row = inspector.describe(id)
+    if row is None:
+        raise RuntimeFault("RT0502", f"not_found: there is no invocation '{id}'")
+    if json_output:
+        print_json(row)
+        return
+    journal: list[dict[str, Any]] = row.get("journal") or []
+    print_pairs({name: value for name, value in row.items() if name != "journal"})
+    click.echo()
+    columns = [name for name in dict.fromkeys(name for entry in journal for name in entry) if _has_values(journal, name)]
+    print_table(columns, ([entry.get(name) for name in columns] for entry in journal), "the journal is empty")
+
+
+def _has_values(journal: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(entry.get(name) not in (None, "") for entry in journal)
+
+
+@invocations.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@admin_option
+@as_json
+def kill(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
+    """Ends invocations, and the awaited calls below them, at once."""
+    for id in ids:
+        Admin(admin_url).kill(id)
+        _report(id, "killed", json_output)
+
+
+@invocations.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@admin_option
+@as_json
+def resume(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
+    """Lets paused or backing-off invocations try again now."""
+    for id in ids:
+        Admin(admin_url).resume(id)
+        _report(id, "resumed", json_output)
+
+
+def _report(id: str, what: str, json_output: bool) -> None:
+    if json_output:
+        print_json({"id": id, "result": what})
+    else:
+        click.echo(f"{what} {id}")
+
+
+@click.group()
+def state() -> None:
+    """Shows state."""
+
+
+@state.command()
+@click.argument("service")
+@click.argument("key", required=False)
+@click.argument("name", required=False)
+@admin_option
+@data_dir_option
+@as_json
+def get(service: str, key: str | None, name: str | None, admin_url: str, data_dir: Path | None, json_output: bool) -> None:
+    """Shows the state of a service: of every key, of one, or one value of it.
+
+    A singleton has no key: give the value's NAME alone.
+    """
+    with inspecting(admin_url, data_dir) as inspector:
+        if key is not None and name is None and _is_singleton(inspector, service):
+            key, name = None, key
+        rows = inspector.state(service, key, name)
+    if name is not None:
+        if not rows:
+            raise RuntimeFault("RT0502", f"not_found: {service} has no state '{name}'" + (f" for the key '{key}'" if key is not None else ""))
+        _print_value(rows[0], json_output)
+    elif json_output:
+        print_json(rows)
+    else:
+        cells = ((row["service_key"], row["key"], row["type"], row["value_json"]) for row in rows)
+        print_table(("key", "name", "type", "value"), cells, "no state")
+
+
+def _is_singleton(inspector: Inspector, service: str) -> bool:
+    return any(row["name"] == service and row["ty"] == "singleton" for row in inspector.services())
+
+
+def _print_value(row: Mapping[str, Any], json_output: bool) -> None:
+    if json_output:
+        print_json(row)
+    else:
+        click.echo(row["value_json"])
