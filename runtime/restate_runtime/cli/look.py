@@ -10,7 +10,7 @@ import click
 
 from ..engine.protocol import Inspector
 from ..errors import RuntimeFault
-from .output import as_json, print_json, print_pairs, print_table
+from .output import as_json, as_text, print_json, print_pairs, print_table
 from .remote import Admin, admin_option, data_dir_option, inspecting
 
 __all__ = ["invocations", "services", "state"]
@@ -156,7 +156,7 @@ def get(service: str, key: str | None, name: str | None, admin_url: str, data_di
     elif json_output:
         print_json(rows)
     else:
-        cells = ((row["service_key"], row["key"], row["type"], row["value_json"]) for row in rows)
+        cells = ((row["service_key"], row["key"], row["type"], as_text(row["value_json"])) for row in rows)
         print_table(("key", "name", "type", "value"), cells, "no state")
 
 
@@ -168,4 +168,4 @@ def _print_value(row: Mapping[str, Any], json_output: bool) -> None:
     if json_output:
         print_json(row)
     else:
-        click.echo(row["value_json"])
+        click.echo(as_text(row["value_json"]))

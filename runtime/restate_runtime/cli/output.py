@@ -9,16 +9,21 @@ from typing import Any
 import click
 import msgspec
 
-__all__ = ["as_json", "print_json", "print_pairs", "print_table"]
+__all__ = ["as_json", "as_text", "print_json", "print_pairs", "print_table"]
 
 _WIDE = 4000
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON: an array of objects for a list, one object for a single thing.")
 
 
+def as_text(value: Any) -> str:
+    """A decoded value as compact JSON."""
+    return msgspec.json.encode(value).decode()
+
+
 def print_json(value: Any) -> None:
     """One value as one line."""
-    click.echo(msgspec.json.encode(value).decode())
+    click.echo(as_text(value))
 
 
 def _console() -> Any:
@@ -74,4 +79,4 @@ def _cell(value: Any) -> str:
         case list() if all(isinstance(item, str) for item in value):
             return ", ".join(value)
         case _:
-            return msgspec.json.encode(value).decode()
+            return as_text(value)

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from ..engine.options import Options, load_options
 from .shipped import hidden_modules, use_working_directory
 
-if TYPE_CHECKING:
-    from ..app import App
-    from ..engine.runtime import Runtime
-
 __all__ = ["serve"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-DEFAULT_INGRESS = "127.0.0.1:8080"
-DEFAULT_ADMIN = "127.0.0.1:9070"
-# After so long a stopping process ends in any case: everything acknowledged is on disk, and recovery goes on from there.
-_LAST_RESORT_S = 9.5
-
 
 def _option_flags(command: Decorated) -> Decorated:
     """A flag for each runtime option, from the one table of them."""
@@ -50,7 +33,7 @@ def _flag(entry: Field[Any]) -> Callable[[Decorated], Decorated]:
 
 
 def _shown_default(entry: Field[Any]) -> str:
-    default = {"ingress": DEFAULT_INGRESS, "admin": DEFAULT_ADMIN}.get(entry.name, entry.default)
+    default = {"ingress": "127.0.0.1:8080", "admin": "127.0.0.1:9070"}.get(entry.name, entry.default)
     if default is None:
         return ""
     seconds = getattr(default, "total_seconds", None)
@@ -72,64 +55,13 @@ def serve(target: str, config: Path | None, json_output: bool, **given: Any) -> 
     Every option is also a variable RESTATE_RUNTIME_* and a key of the TOML file.
     """
     options = load_options(given, config=config)
-    options = replace(options, ingress=options.ingress or DEFAULT_INGRESS, admin=options.admin or DEFAULT_ADMIN)
     use_working_directory()
     hidden = hidden_modules()
     if hidden is not None:
         raise hidden
-    from .load import load_app  # imports the engine, and with it the modules that could be hidden
+    from ..serving import DEFAULT_ADMIN, DEFAULT_INGRESS, serve_forever  # imports the engine, and with it the modules that could be hidden
+    from .load import load_app
 
+    options = replace(options, ingress=options.ingress or DEFAULT_INGRESS, admin=options.admin or DEFAULT_ADMIN)
     app = load_app(target)
-    asyncio.run(_serve(app, options, json_output))
-
-
-async def _serve(app: App, options: Options, json_output: bool) -> None:
-    stop = asyncio.Event()
-    _stop_on_signals(asyncio.get_running_loop(), stop)
-
-    def announce(runtime: Runtime) -> None:
-        print(_as_json(runtime) if json_output else _as_text(runtime), flush=True)
-
-    await app.serve(options, announce, stop)
-
-
-def _stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    signalled = False
-
-    # Not the loop's own handlers: those wait for a handler that blocks the loop.
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal signalled
-        if signalled:
-            os._exit(128 + number)
-        signalled = True
-        last_resort = threading.Timer(_LAST_RESORT_S, _exit_now)
-        last_resort.daemon = True
-        last_resort.start()
-        loop.call_soon_threadsafe(stop.set)
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-
-
-def _exit_now() -> None:
-    sys.stderr.write("the runtime did not stop in time: what still ran is left to recovery\n")
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def _as_json(runtime: Runtime) -> str:
-    addresses = {
-        "ingress": runtime.ingress_url,
-        "grpc": runtime.grpc_address,
-        "admin": runtime.admin_url,
-        "data_dir": str(runtime.data_dir),
-        "pid": os.getpid(),
-    }
-    return msgspec.json.encode(addresses).decode()
-
-
-def _as_text(runtime: Runtime) -> str:
-    addresses = (("ingress", runtime.ingress_url), ("grpc", runtime.grpc_address), ("admin", runtime.admin_url), ("data", runtime.data_dir))
-    return "serving: " + ", ".join(f"{name} {value}" for name, value in addresses if value is not None)
-
-
+    serve_forever(app, options, json_output=json_output)

@@ -97,6 +97,10 @@ class Builtins:
         """
         return await method.run(engine, message, given or BuiltinCall())
 
+    async def call_bytes(self, engine: Engine, method: BuiltinMethod, payload: bytes) -> bytes:
+        """`call`, binary in and binary out."""
+        return (await self.call(engine, method, method.parse(payload))).SerializeToString()
+
 
 async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) -> Message:
     bound = engine.registry.resolve(request.service, request.method)
