@@ -317,5 +317,3 @@ def _free(descriptor: Descriptor, value: Any, path: str) -> None:
             _unicode(value, path)
         case _:
             pass
-
-

@@ -131,5 +131,8 @@ async def _done(work: Coroutine[Any, Any, None]) -> web.Response:
 def _expect(request: web.BaseRequest, verb: str) -> None:
     if request.method != verb:
         raise CallError(
-            f"{request.method} is not allowed at '{request.path[:200]}': use {verb}", Code.UNIMPLEMENTED, status=405, headers={"Allow": verb}
+            f"{request.method} is not allowed at '{request.path[:200]}': use {verb}",
+            Code.UNIMPLEMENTED,
+            status=405,
+            headers={"Allow": verb},
         )

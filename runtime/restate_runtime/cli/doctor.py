@@ -32,7 +32,9 @@ class _Row:
 
 
 @click.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Also verify the files of a stopped runtime; nothing is changed.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Also verify the files of a stopped runtime; nothing is changed."
+)
 @as_json
 def doctor(data_dir: Path | None, json_output: bool) -> None:
     """Checks this installation, and a data directory row by row.

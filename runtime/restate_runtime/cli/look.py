@@ -151,7 +151,9 @@ def get(service: str, key: str | None, name: str | None, admin_url: str, data_di
         rows = inspector.state(service, key, name)
     if name is not None:
         if not rows:
-            raise RuntimeFault("RT0502", f"not_found: {service} has no state '{name}'" + (f" for the key '{key}'" if key is not None else ""))
+            raise RuntimeFault(
+                "RT0502", f"not_found: {service} has no state '{name}'" + (f" for the key '{key}'" if key is not None else "")
+            )
         _print_value(rows[0], json_output)
     elif json_output:
         print_json(rows)

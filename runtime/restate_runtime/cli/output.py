@@ -13,7 +13,9 @@ __all__ = ["as_json", "as_text", "print_json", "print_pairs", "print_table"]
 
 _WIDE = 4000
 
-as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON: an array of objects for a list, one object for a single thing.")
+as_json = click.option(
+    "--json", "json_output", is_flag=True, help="Print JSON: an array of objects for a list, one object for a single thing."
+)
 
 
 def as_text(value: Any) -> str:

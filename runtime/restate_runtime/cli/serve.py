@@ -16,6 +16,7 @@ __all__ = ["serve"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+
 def _option_flags(command: Decorated) -> Decorated:
     """A flag for each runtime option, from the one table of them."""
     for entry in reversed(fields(Options)):

@@ -26,7 +26,9 @@ def hidden_modules() -> RuntimeFault | None:
         for package in ("dev", os.path.join("dev", "restate")):
             marker = os.path.join(entry, package, "__init__.py")
             if os.path.isfile(marker):
-                return RuntimeFault("RT0105", f"{shown_path(marker)} hides the shipped modules dev.restate.*: remove it, or rename its package")
+                return RuntimeFault(
+                    "RT0105", f"{shown_path(marker)} hides the shipped modules dev.restate.*: remove it, or rename its package"
+                )
     return None
 
 

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dev.restate.services_pb2 import InvokeRequest, InvokeResponse, RejectAwakeableRequest, ResolveAwakeableRequest
-from dev.restate.services_restate import AWAKEABLES, INGRESS
 from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
+
+from dev.restate.services_pb2 import InvokeRequest, InvokeResponse, RejectAwakeableRequest, ResolveAwakeableRequest
+from dev.restate.services_restate import AWAKEABLES, INGRESS
 
 from ..descriptors import MethodDescriptor
 from ..errors import Code, TerminalError

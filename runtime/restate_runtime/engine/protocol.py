@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..handler.client import OutgoingCall
@@ -15,20 +14,25 @@ from .registry import Registry
 __all__ = ["Engine", "Inspector", "Submission"]
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Protocol):
     """A call that the engine has taken.
 
     Attributes:
         invocation_id: its id; of the invocation that runs already, where an idempotency key attached to one.
-        on_disk: done once the call is durable; fails with ConnectionError when it could not be made so.
         result: the response's bytes; a TerminalError where the invocation failed, a ConnectionError where the runtime stops first.
             `None` for a background call.
     """
 
-    invocation_id: str
-    on_disk: asyncio.Future[None]
-    result: asyncio.Future[bytes] | None
+    @property
+    def invocation_id(self) -> str: ...
+
+    @property
+    def result(self) -> asyncio.Future[bytes] | None: ...
+
+    @property
+    def on_disk(self) -> asyncio.Future[None]:
+        """Done once the call is durable; fails with ConnectionError when it could not be made so."""
+        ...
 
 
 class Inspector(Protocol):

@@ -37,7 +37,8 @@ class BoundMethod:
             message: Message = self.descriptor.request.FromString(payload)
         except DecodeError as error:
             raise TerminalError(
-                f"{self.descriptor.full_name}: the request is no {self.descriptor.request.DESCRIPTOR.full_name}: {error}", Code.INVALID_ARGUMENT
+                f"{self.descriptor.full_name}: the request is no {self.descriptor.request.DESCRIPTOR.full_name}: {error}",
+                Code.INVALID_ARGUMENT,
             ) from None
         return message
 
@@ -90,7 +91,9 @@ class Registry:
         for service in services:
             descriptor = getattr(type(service), "__restate_service__", None)
             if not isinstance(descriptor, ServiceDescriptor):
-                raise RuntimeFault("RT0103", f"{service!r} implements no service: bind instances of a class that extends a generated ...Base")
+                raise RuntimeFault(
+                    "RT0103", f"{service!r} implements no service: bind instances of a class that extends a generated ...Base"
+                )
             if descriptor.name in self.services:
                 raise RuntimeFault("RT0104", f"the service {descriptor.name} is bound twice")
             self.services[descriptor.name] = BoundService(

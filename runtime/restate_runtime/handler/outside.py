@@ -66,7 +66,9 @@ class OutsideCall(asyncio.Future[T], Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
         if source.cancelled():
-            error: BaseException | None = ConnectionError(f"{self._what}: given up, the runtime or connection was closed before there was an answer")
+            error: BaseException | None = ConnectionError(
+                f"{self._what}: given up, the runtime or connection was closed before there was an answer"
+            )
         else:
             error = source.exception()  # retrieved in any case, so that asyncio does not report it
         if self.done():

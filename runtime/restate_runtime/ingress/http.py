@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from aiohttp import web
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from ..durations import parse_duration
 from ..engine.builtin import BuiltinCall, BuiltinMethod, Builtins
@@ -16,12 +16,12 @@ from ..engine.protocol import Engine, Submission
 from ..engine.registry import BoundMethod
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall, delay_milliseconds
+from ..transcode import from_json, to_json
 from ..web.errors import CallError, error_response, json_response
 from ..web.order import ORDER, Turns
 from ..web.server import Server, listen, read_body
 from ..web.values import media_type, read_reason, read_value
 from .headers import forwarded, retention_of, timeout_of
-from ..transcode import from_json, to_json
 
 __all__ = ["start_ingress"]
 
@@ -118,9 +118,7 @@ class _Ingress:
             await turn.wait()
             return self._engine.submit(call, background=background, retention_s=retention_s)
 
-    async def _outgoing(
-        self, request: web.BaseRequest, bound: BoundMethod, kind: str, delay_ms: int
-    ) -> tuple[OutgoingCall, float | None]:
+    async def _outgoing(self, request: web.BaseRequest, bound: BoundMethod, kind: str, delay_ms: int) -> tuple[OutgoingCall, float | None]:
         headers = request.headers
         idempotency_key = headers.get("Idempotency-Key")
         if idempotency_key == "":
@@ -254,14 +252,15 @@ def _content_type(request: web.BaseRequest) -> str:
     if kind in (_PROTO, _JSON):
         return kind
     given = f"content-type '{kind[:100]}' is not supported" if kind else "the content-type is missing"
-    raise CallError(
-        f"{given}: send {_JSON} or {_PROTO}", Code.INVALID_ARGUMENT, status=415, headers={"Accept-Post": f"{_JSON}, {_PROTO}"}
-    )
+    raise CallError(f"{given}: send {_JSON} or {_PROTO}", Code.INVALID_ARGUMENT, status=415, headers={"Accept-Post": f"{_JSON}, {_PROTO}"})
 
 
 def _wrong_verb(request: web.BaseRequest, allowed: str) -> CallError:
     return CallError(
-        f"{request.method} is not allowed at '{request.path[:200]}': use {allowed}", Code.UNIMPLEMENTED, status=405, headers={"Allow": allowed}
+        f"{request.method} is not allowed at '{request.path[:200]}': use {allowed}",
+        Code.UNIMPLEMENTED,
+        status=405,
+        headers={"Allow": allowed},
     )
 
 

@@ -1,0 +1,176 @@
+"""Side effects: runs a body once everything before it is on disk, and gives its result to the core."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Code, TerminalError
+from ..handler.scope import current_handler
+from ..journal.entries import Failure, Outcome, Success
+from ..journal.events import ActionEnded, ActionFailed
+from ..retry import RetryPolicy
+from ..serde import SerdeError, Value, decode, encode, restore, type_name
+from .threads import DaemonPool
+
+if TYPE_CHECKING:
+    from .attempt import Attempt
+    from .driver import Driver
+
+__all__ = ["Action", "Actions"]
+
+_THREADS = 32
+
+
+class Stage(enum.Enum):
+    """Where a side effect of an attempt in memory stands."""
+
+    WAITING = "waiting"
+    """For its turn, or for its next execution."""
+    RUNNING = "running"
+    """Its body runs."""
+    CANCELLED = "cancelled"
+    """The attempt is over."""
+
+
+class Action:
+    """One side effect of one attempt in memory."""
+
+    __slots__ = ("_task", "attempt", "body", "completion_id", "context", "name", "policy", "stage", "wanted")
+
+    def __init__(self, attempt: Attempt, completion_id: int, name: str, body: Callable[[], Any], wanted: Any, policy: RetryPolicy) -> None:
+        self.attempt = attempt
+        self.completion_id = completion_id
+        self.name = name
+        self.body = body
+        self.wanted = wanted
+        self.policy = policy
+        self.stage = Stage.WAITING
+        self.context = contextvars.copy_context()
+        self.context.run(current_handler.set, None)
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, task: asyncio.Task[None]) -> None:
+        """Its body runs in that task."""
+        self.stage = Stage.RUNNING
+        self._task = task
+
+    def cancel(self) -> None:
+        """Nobody takes its result any more. A body in a thread runs to its end all the same."""
+        self.stage = Stage.CANCELLED
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Actions:
+    """Prepares and executes side effects."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._pool = DaemonPool(_THREADS, "restate-action")
+        self._annotations: dict[types.CodeType, Any] = {}
+
+    def result_type(self, action: Callable[[], Any], given: Any) -> Any:
+        """How the result is restored: as the type given, else as the return annotation says, else (`None`) by its tag."""
+        if given is not None:
+            return given
+        function = action
+        while isinstance(function, functools.partial):
+            function = function.func
+        function = inspect.unwrap(getattr(function, "__func__", function))
+        code = getattr(function, "__code__", None)
+        if code is None or not getattr(function, "__annotations__", None):
+            return None
+        if code not in self._annotations:
+            self._annotations[code] = _return_annotation(function)
+        return self._annotations[code]
+
+    def prepare(self, attempt: Attempt, completion_id: int, name: str, body: Callable[[], Any], wanted: Any, policy: RetryPolicy) -> Action:
+        """A side effect that begins with `start`."""
+        return Action(attempt, completion_id, name, body, wanted, policy)
+
+    def start(self, action: Action) -> None:
+        """Runs the body, unless it runs already."""
+        if action.stage is Stage.WAITING:
+            task = self._driver.loop.create_task(self._execute(action), context=action.context)
+            action.begin(task)
+
+    async def _execute(self, action: Action) -> None:
+        driver = self._driver
+        attempt = action.attempt
+        invocation = attempt.invocation
+        began_ms = driver.now_ms()
+        slot = driver.flight.enter(invocation.id)
+        outcome: Outcome | None = None
+        error: Exception | asyncio.CancelledError | None = None
+        try:
+            value = await self._call(action.body, action.context)
+        except TerminalError as terminal:
+            outcome = Failure(terminal.code.value, terminal.message)
+        except (Exception, asyncio.CancelledError) as problem:
+            error = problem
+        else:
+            outcome = self._encode(action, value)
+        finally:
+            driver.flight.leave(slot)
+        if action.stage is Stage.CANCELLED:
+            return
+        if outcome is not None:
+            driver.step(ActionEnded(invocation.seq, attempt.token, action.completion_id, outcome))
+            return
+        assert error is not None
+        action.stage = Stage.WAITING
+        text = driver.describe_error(error)
+        driver.warn(attempt, f"side effect '{action.name}' failed: {text}")
+        driver.step(ActionFailed(invocation.seq, attempt.token, action.completion_id, action.name, text, began_ms, action.policy))
+        driver.rested(attempt)
+
+    async def _call(self, body: Callable[[], Any], context: contextvars.Context) -> Any:
+        if inspect.iscoroutinefunction(body):
+            return await body()
+        # A copy: the context itself is entered by this task.
+        value = await self._pool.run(context.copy(), body)
+        return await value if inspect.isawaitable(value) else value
+
+    def _encode(self, action: Action, value: Any) -> Outcome:
+        """The result as it is recorded. One that cannot be restored is a terminal error: trying again would repeat the effect."""
+        try:
+            encoded = encode(value, action.wanted)
+            self._driver.check_size(f"the result of side effect '{action.name}'", len(encoded.data))
+            _refuse_lossy(value, encoded, action.wanted)
+        except SerdeError as error:
+            message = f"the result of side effect '{action.name}' cannot be restored: {error}"
+            return Failure(Code.INTERNAL.value, message)
+        except TerminalError as error:
+            return Failure(error.code.value, error.message)
+        return Success(encoded)
+
+    def close(self) -> None:
+        """Lets the threads end."""
+        self._pool.close()
+
+
+def _return_annotation(function: Any) -> Any:
+    try:
+        wanted = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError):
+        return None  # names only a type checker knows
+    return None if wanted in (Any, object, None, type(None)) or isinstance(wanted, typing.TypeVar) else wanted
+
+
+def _refuse_lossy(value: Any, encoded: Value, wanted: Any) -> None:
+    if wanted is not None:
+        decode(encoded, wanted)
+        return
+    restored = restore(encoded)
+    if type(restored) is not type(value) or restored != value:
+        raise SerdeError(
+            f"a {type_name(type(value))} comes back as {type_name(type(restored))}: annotate the action's return type, or give type="
+        )

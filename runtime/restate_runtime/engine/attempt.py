@@ -1,0 +1,470 @@
+"""One attempt in memory: runs a handler in a task, and speaks for it to the core."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import types
+from collections.abc import Callable, Generator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..descriptors import ServiceKind
+from ..errors import Code, TerminalError
+from ..handler.client import InvocationHandle, OutgoingCall
+from ..handler.context import Context, KeyedContext, SingletonContext, UnkeyedContext
+from ..handler.futures import Awakeable, Call, DurableFuture, value_of
+from ..handler.scope import current_handler
+from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
+from ..journal import entries
+from ..journal.entries import Command, Failure, Outcome, Success, Target
+from ..journal.events import ActionWanted, AttemptFailed, Existing, Issue, Pause
+from ..journal.model import Invocation, Journal
+from ..journal.nodes import Leaf, Node
+from ..journal.replay import Mismatch, Replay
+from ..retry import RetryPolicy
+from ..serde import SerdeError, Value, decode, restore
+from .handles import DurableHandle
+from .idempotency import REFUSED, key_reused
+from .sources import user_line
+
+if TYPE_CHECKING:
+    from .driver import Driver
+    from .registry import BoundMethod
+
+__all__ = ["Abandoned", "Attempt"]
+
+_CONTEXTS: dict[ServiceKind, type[Context]] = {
+    ServiceKind.UNKEYED: UnkeyedContext,
+    ServiceKind.KEYED: KeyedContext,
+    ServiceKind.SINGLETON: SingletonContext,
+}
+
+_NEVER = -2
+
+
+class Abandoned(BaseException):
+    """Raised at the await of a handler whose attempt has left memory, so that its `finally` blocks run."""
+
+
+class Attempt:
+    """One attempt; implements `handler.invocation.Invocation` for the embedded engine."""
+
+    __slots__ = (
+        "_driver",
+        "_leaves",
+        "_raised",
+        "_slot",
+        "actions",
+        "blocked_on",
+        "bound",
+        "dead",
+        "headers",
+        "invocation",
+        "journal",
+        "key",
+        "replay",
+        "task",
+        "token",
+        "waker",
+    )
+
+    def __init__(self, driver: Driver, invocation: Invocation, journal: Journal, bound: BoundMethod) -> None:
+        self._driver = driver
+        self.invocation = invocation
+        self.journal = journal
+        self.token = invocation.token
+        self.bound = bound
+        self.dead = False
+        self.task: asyncio.Task[None] | None = None
+        self.actions: dict[int, Any] = {}
+        self.blocked_on: Node | None = None
+        self.waker: asyncio.Future[None] | None = None
+        self.key = invocation.target.key or ""
+        self._leaves: dict[int, Leaf] = {}
+        self._raised = 0
+        self._slot = -1
+        first = journal.commands[0]
+        assert isinstance(first, entries.Input)
+        self.headers: Mapping[str, str] = first.headers
+        self.replay = Replay(journal, driver.seen_by(invocation), self._emit, self._want_action, self._warn)
+
+    # --- what the context shows
+
+    @property
+    def id(self) -> str:
+        return invocation_id(self.invocation.id)
+
+    @property
+    def attempt(self) -> int:
+        return self.invocation.attempt
+
+    @property
+    def target(self) -> str:
+        return str(self.invocation.target)
+
+    @property
+    def service(self) -> str:
+        return self.invocation.target.service
+
+    @property
+    def method(self) -> str:
+        return self.invocation.target.method
+
+    @property
+    def silent(self) -> bool:
+        return self.dead or self.replay.replaying
+
+    def seed(self, purpose: str) -> bytes:
+        return hashlib.blake2b(self.invocation.id, key=purpose.encode(), digest_size=32).digest()
+
+    # --- the run
+
+    async def run_handler(self) -> None:
+        """The handler from its input to its output; ends in exactly one event, or in none where the attempt is over before."""
+        current_handler.set(self)
+        self._slot = self._driver.flight.enter(self.invocation.id)
+        try:
+            outcome = await self._call_handler()
+            if not self.dead:
+                self._warn_of_unawaited()
+                self._issue(entries.Output(outcome))
+        except Abandoned:
+            pass
+        except asyncio.CancelledError:
+            if not self.dead:
+                self._fail("the handler was cancelled by asyncio; bound waits with or_timeout")
+        except Exception as error:
+            if not self.dead:
+                self._fail(self._driver.describe_error(error), error)
+        finally:
+            self._leave()
+            self._driver.ended(self)
+
+    def _leave(self) -> None:
+        self._driver.flight.leave(self._slot)
+        self._slot = -1
+
+    async def _call_handler(self) -> Outcome:
+        bound = self.bound
+        descriptor = bound.descriptor
+        context = _CONTEXTS[bound.kind](self)
+        first = self.journal.commands[0]
+        assert isinstance(first, entries.Input)
+        try:
+            if descriptor.empty_request:
+                response = await bound.handler(context)
+            else:
+                response = await bound.handler(context, descriptor.request.FromString(first.payload))
+        except TerminalError as error:
+            return Failure(error.code.value, error.message)
+        if descriptor.empty_response:
+            if response is not None and not isinstance(response, descriptor.response):
+                raise TypeError(f"{descriptor.full_name} returns nothing, not a {type(response).__name__}")
+            return Success(Value("", b""))
+        if not isinstance(response, descriptor.response):
+            raise TypeError(f"{descriptor.full_name} must return a {descriptor.response.__name__}, not a {type(response).__name__}")
+        payload = response.SerializeToString()
+        self._driver.check_size(f"the response of {descriptor.full_name}", len(payload))
+        return Success(Value("", payload))
+
+    def _fail(self, text: str, error: Exception | None = None) -> None:
+        self._driver.report_failure(self, text, error)
+        self._driver.step(AttemptFailed(self.invocation.seq, self.token, text, self._driver.policy_of(self.bound)))
+
+    def _warn_of_unawaited(self) -> None:
+        unfinished = [leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and leaf.ref > 0]
+        for command in self.journal.commands if unfinished else ():
+            if isinstance(command, (entries.Run, entries.Sleep)) and command.completion_id in unfinished:
+                what = f"run '{command.name}'" if isinstance(command, entries.Run) else "sleep"
+                self._driver.warn(self, f"returned without awaiting {what} ({command.at}): it is dropped")
+
+    # --- guards
+
+    def check_command(self) -> bool:
+        if self.dead:
+            return False
+        try:
+            own = asyncio.current_task() is self.task
+        except RuntimeError:  # no event loop: a thread
+            own = False
+        if not own:
+            raise RuntimeError(self._misuse())
+        return True
+
+    def _misuse(self) -> str:
+        if current_handler.get() is self:
+            return (
+                "the context belongs to the handler's own task: instead of asyncio.gather, wait_for, task groups or other tasks "
+                "use restate_runtime's gather, race, select, as_completed or or_timeout"
+            )
+        return "the context cannot be used inside a side effect: do it before or after ctx.run"
+
+    def check_await(self, frame: types.FrameType) -> None:
+        if self.dead:
+            self._raise_abandoned()
+            return
+        self.check_command()
+        if frame.f_globals.get("__name__", "").startswith("asyncio."):
+            raise RuntimeError("a durable future cannot be awaited through asyncio.wait_for: use or_timeout")
+
+    def _raise_abandoned(self) -> None:
+        self._raised += 1
+        # A handler that catches everything in a loop would never give the event loop back: after a few times it waits for good instead.
+        if self._raised <= 3:
+            raise Abandoned
+
+    def wait(self, node: Node) -> Generator[Any, None, None]:
+        if self.dead:
+            yield from asyncio.get_running_loop().create_future().__await__()
+        try:
+            self.replay.blocked(user_line(sys._getframe(1)))
+        except Mismatch as mismatch:
+            self._pause_mismatch(mismatch)
+        while node.index < 0:
+            self.blocked_on = node
+            self.waker = waker = self._driver.loop.create_future()
+            self._leave()
+            self._driver.blocked(self)
+            try:
+                yield from waker.__await__()
+            except asyncio.CancelledError:
+                if self.dead:
+                    raise Abandoned from None
+                raise RuntimeError(
+                    "a durable future cannot be bounded by asyncio.timeout or cancelled by asyncio: use or_timeout"
+                ) from None
+            finally:
+                self.blocked_on = self.waker = None
+                self._driver.unblocked(self)
+            self._slot = self._driver.flight.enter(self.invocation.id)
+
+    def consumed(self, index: int) -> None:
+        self.replay.consumed(index)
+
+    # --- from the core
+
+    def deliver(self, ref: int) -> None:
+        """A result arrived."""
+        leaf = self._leaves.get(ref)
+        if leaf is not None:
+            leaf.settle(*self.journal.arrivals[ref])
+            self.actions.pop(ref, None)
+            if self.blocked_on is not None and self.blocked_on.index >= 0 and not self._driver.suspend_instead(self):
+                self.wake()
+
+    def wake(self) -> None:
+        """Lets the handler look again."""
+        if self.waker is not None and not self.waker.done():
+            self.waker.set_result(None)
+
+    def abandon(self) -> None:
+        """The attempt leaves memory; its `finally` blocks run, and nothing that they do counts."""
+        self.dead = True
+        for action in self.actions.values():
+            action.cancel()
+        if self.waker is not None and not self.waker.done():
+            self.waker.set_exception(Abandoned())
+        elif self.task is not None and self.waker is None:
+            self.task.cancel()
+
+    # --- commands
+
+    def _emit(self, command: Command) -> Command:
+        driver = self._driver
+        existing: Existing | None = None
+        digest = b""
+        if isinstance(command, (entries.Call, entries.OneWayCall)):
+            if command.idempotency_key is not None:
+                existing, digest = driver.idempotent(command)
+                if existing is not None:
+                    command = msgspec.structs.replace(command, callee=existing.id)
+        elif isinstance(command, entries.Attach):
+            existing = driver.existing(command.invocation)
+        driver.step(Issue(self.invocation.seq, self.token, command, existing, digest, driver.retention_ms))
+        return command
+
+    def _issue(self, command: Command) -> Command:
+        try:
+            return self.replay.issue(command)
+        except Mismatch as mismatch:
+            self._pause_mismatch(mismatch)
+            raise AssertionError("unreachable") from None
+
+    def _pause_mismatch(self, mismatch: Mismatch) -> None:
+        self._driver.step(Pause(self.invocation.seq, self.token, "RT0301", str(mismatch)))
+        self._driver.forget(self)
+        self.dead = True
+        raise Abandoned from None
+
+    def _want_action(self, completion_id: int) -> None:
+        self._driver.step(ActionWanted(self.invocation.seq, self.token, completion_id))
+
+    def _warn(self, text: str) -> None:
+        self._driver.warn(self, text)
+
+    def _leaf(self, ref: int) -> Leaf:
+        leaf = self._leaves.get(ref)
+        if leaf is None:
+            leaf = self._leaves[ref] = self.replay.leaf(ref)
+        return leaf
+
+    def _inert(self) -> Leaf:
+        return Leaf(_NEVER)
+
+    def get_state(self, name: str) -> Value | None:
+        if not self.check_command():
+            raise Abandoned
+        command = self._issue(entries.GetState(name, self._driver.state_value(self.invocation, name), self._at()))
+        assert isinstance(command, entries.GetState)
+        return command.value
+
+    def set_state(self, name: str, value: Value) -> None:
+        self._driver.check_size(f"state '{name}' of {self.service}", len(value.data))
+        if self.check_command():
+            self._issue(entries.SetState(name, value, self._at()))
+
+    def clear_state(self, name: str) -> None:
+        if self.check_command():
+            self._issue(entries.ClearState(name, self._at()))
+
+    def clear_all_state(self) -> None:
+        if self.check_command():
+            self._issue(entries.ClearAllState(self._at()))
+
+    def state_names(self) -> tuple[str, ...]:
+        if not self.check_command():
+            raise Abandoned
+        command = self._issue(entries.GetStateKeys(self._driver.state_names(self.invocation), self._at()))
+        assert isinstance(command, entries.GetStateKeys)
+        return command.names
+
+    def sleep(self, duration: timedelta) -> DurableFuture[None]:
+        if not self.check_command():
+            return DurableFuture(self, self._inert(), lambda: None)
+        completion_id = self.replay.new_completion()
+        milliseconds = max(0, -(-duration // timedelta(milliseconds=1)))
+        self._issue(entries.Sleep(completion_id, self._driver.now_ms() + milliseconds, self._at()))
+        leaf = self._leaf(completion_id)
+
+        def read() -> None:
+            value_of(leaf.outcome)
+
+        return DurableFuture(self, leaf, read)
+
+    def run(self, name: str, action: Callable[[], Any], type_: Any, policy: RetryPolicy) -> DurableFuture[Any]:
+        if not self.check_command():
+            return DurableFuture(self, self._inert(), lambda: None)
+        wanted = self._driver.actions.result_type(action, type_)
+        completion_id = self.replay.new_completion()
+        self._issue(entries.Run(completion_id, name, self._at()))
+        leaf = self._leaf(completion_id)
+        if leaf.outcome is None:
+            self.actions[completion_id] = self._driver.actions.prepare(self, completion_id, name, action, wanted, policy)
+            self.replay.run(completion_id)
+
+        def read() -> Any:
+            value = value_of(leaf.outcome)
+            try:
+                return restore(value) if wanted is None else decode(value, wanted)
+            except SerdeError as error:
+                raise SerdeError(f"the recorded result of side effect '{name}': {error}") from None
+
+        return DurableFuture(self, leaf, read)
+
+    def now_ms(self) -> int:
+        if not self.check_command():
+            raise Abandoned
+        completion_id = self.replay.new_completion()
+        self._issue(entries.Run(completion_id, "now", self._at()))
+        leaf = self._leaf(completion_id)
+        if leaf.outcome is None:
+            self._driver.record_now(self, completion_id)
+        self.consumed(leaf.index)
+        return int(restore(value_of(leaf.outcome)))
+
+    def awakeable(self, type_: Any) -> Awakeable[Any]:
+        if not self.check_command():
+            return Awakeable(self, self._inert(), type_, "")
+        index = self.replay.new_signal()
+        return Awakeable(self, self._leaf(-index), type_, awakeable_id(self.invocation.id, index))
+
+    def settle_awakeable(self, id: str, value: Value | None, reason: str) -> None:
+        parsed = parse_awakeable_id(id)
+        if parsed is None:
+            raise TerminalError(f"'{id}' is no awakeable's id", Code.INVALID_ARGUMENT)
+        if self.check_command():
+            outcome: Outcome = Failure(Code.ABORTED.value, reason) if value is None else Success(value)
+            self._issue(entries.CompleteAwakeable(parsed[0], parsed[1], outcome, self._at()))
+
+    def call(self, call: OutgoingCall) -> Call[Any]:
+        if not self.check_command():
+            return Call(self, self._inert(), lambda: None)
+        self._refuse_timeout(call)
+        self._driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
+        completion_id = self.replay.new_completion()
+        self._issue(
+            entries.Call(
+                completion_id,
+                self._target_of(call),
+                call.payload,
+                self._driver.new_id(),
+                dict(call.headers) if call.headers else None,
+                call.idempotency_key,
+                self._at(),
+            )
+        )
+        leaf = self._leaf(completion_id)
+        return Call(self, leaf, lambda: call.decode_response(value_of(leaf.outcome).data))
+
+    def send(self, call: OutgoingCall) -> InvocationHandle[Any]:
+        if not self.check_command():
+            return DurableHandle(self, b"", call.decode_response)
+        self._refuse_timeout(call)
+        self._driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
+        command = self._issue(
+            entries.OneWayCall(
+                self._target_of(call),
+                call.payload,
+                self._driver.new_id(),
+                self._driver.now_ms() + call.delay_ms if call.delay_ms else 0,
+                dict(call.headers) if call.headers else None,
+                call.idempotency_key,
+                self._at(),
+            )
+        )
+        assert isinstance(command, entries.OneWayCall)
+        if command.callee == REFUSED:
+            raise key_reused(call.idempotency_key)
+        return DurableHandle(self, command.callee, call.decode_response)
+
+    def handle(self, id: str) -> InvocationHandle[bytes]:
+        raw = parse_invocation_id(id)
+        if raw is None:
+            raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
+        return DurableHandle(self, raw, lambda payload: payload)
+
+    def attach(self, raw: bytes, read: Callable[[bytes], Any]) -> DurableFuture[Any]:
+        """The result of another invocation."""
+        if not self.check_command():
+            return DurableFuture(self, self._inert(), lambda: None)
+        completion_id = self.replay.new_completion()
+        self._issue(entries.Attach(completion_id, raw, self._at()))
+        leaf = self._leaf(completion_id)
+        return DurableFuture(self, leaf, lambda: read(value_of(leaf.outcome).data))
+
+    def key_of(self, service: str, method: str, payload: bytes) -> str | None:
+        return self._driver.key_of(service, method, payload)
+
+    def _target_of(self, call: OutgoingCall) -> Target:
+        return self._driver.target_of(call)
+
+    def _refuse_timeout(self, call: OutgoingCall) -> None:
+        if call.timeout_s is not None:
+            raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
+
+    def _at(self) -> str:
+        return user_line(sys._getframe(2))

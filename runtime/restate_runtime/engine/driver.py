@@ -1,0 +1,299 @@
+"""The in-process driver: runs attempts of hosted handlers in tasks, and decides which of the waiting ones leave memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..descriptors import ServiceKind
+from ..errors import Code, TerminalError
+from ..handler.client import OutgoingCall
+from ..journal.entries import Call, Failure, OneWayCall, Success, Target
+from ..journal.events import ActionEnded, Existing, Pause, Suspend
+from ..journal.model import Invocation
+from ..journal.waits import Wait
+from ..retry import RetryPolicy
+from ..serde import Value
+from .actions import Actions, Stage
+from .attempt import Attempt
+from .flight import FlightRecorder
+from .idempotency import REFUSED, key_reused, request_digest
+from .options import Options
+from .registry import BoundMethod, Registry
+
+if TYPE_CHECKING:
+    from .shell import Shell
+
+__all__ = ["Driver"]
+
+_LOG = logging.getLogger("restate_runtime.handler")
+
+
+class Driver:
+    """All attempts in memory of one runtime."""
+
+    def __init__(
+        self, shell: Shell, registry: Registry, options: Options, loop: asyncio.AbstractEventLoop, flight: FlightRecorder,
+        probe: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.loop = loop
+        self.flight = flight
+        self.options = options
+        self.step = shell.step
+        self.now_ms = shell.now_ms
+        self.actions = Actions(self)
+        self.retention_ms = round(options.idempotency_retention.total_seconds() * 1000)
+        self._probe = probe
+        self._shell = shell
+        self._registry = registry
+        self._retry = options.retry
+        self._attempts: dict[int, Attempt] = {}
+        # In the order in which they began to wait: the first has waited longest.
+        self._waiting: dict[Attempt, tuple[float, Wait | None]] = {}
+        self._inactivity_s = options.inactivity_timeout.total_seconds()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._context = contextvars.copy_context()
+        self._idle: asyncio.Future[None] | None = None
+        self._stopping = False
+
+    # --- from the core
+
+    def start(self, invocation: Invocation) -> None:
+        """Runs a handler."""
+        if self._stopping:
+            return  # its row says that it runs: recovery starts it
+        target = invocation.target
+        try:
+            bound = self._registry.resolve(target.service, target.method)
+        except TerminalError as error:
+            self.step(Pause(invocation.seq, invocation.token, "RT0304", error.message))
+            return
+        assert invocation.journal is not None
+        attempt = Attempt(self, invocation, invocation.journal, bound)
+        self._attempts[invocation.seq] = attempt
+        attempt.task = self.loop.create_task(attempt.run_handler(), context=self._context.copy())
+
+    def deliver(self, seq: int, ref: int) -> None:
+        """A result arrived for a handler in memory."""
+        attempt = self._attempts.get(seq)
+        if attempt is not None:
+            attempt.deliver(ref)
+
+    def abandon(self, seq: int) -> None:
+        """The attempt is over: killed."""
+        attempt = self._attempts.pop(seq, None)
+        if attempt is not None:
+            self._waiting.pop(attempt, None)
+            attempt.abandon()
+
+    def start_action(self, seq: int, token: int, completion_id: int) -> None:
+        """Everything before the side effect is on disk."""
+        attempt = self._attempts.get(seq)
+        if attempt is None or attempt.token != token or attempt.dead:
+            return
+        action = attempt.actions.get(completion_id)
+        if action is not None:
+            self._probe("effect")
+            self.actions.start(action)
+
+    def relieve(self) -> None:
+        """Somebody waits for room: the one that has waited longest leaves memory."""
+        self.loop.call_soon(self._suspend_one)
+
+    # --- from attempts
+
+    def forget(self, attempt: Attempt) -> None:
+        """The attempt does not count any more."""
+        if self._attempts.get(attempt.invocation.seq) is attempt:
+            del self._attempts[attempt.invocation.seq]
+
+    def ended(self, attempt: Attempt) -> None:
+        """The handler's task is over."""
+        for action in attempt.actions.values():
+            action.cancel()
+        self.forget(attempt)
+        if self._idle is not None and not self._attempts and not self._idle.done():
+            self._idle.set_result(None)
+
+    def blocked(self, attempt: Attempt) -> None:
+        """The handler waits for a result."""
+        always = self.options.always_suspend
+        node = attempt.blocked_on
+        assert node is not None
+        self._waiting[attempt] = (time.monotonic(), node.wait() if always else None)
+        if always or self._stopping or self._shell.state.ready:
+            self.loop.call_soon(self.suspend, attempt)
+        elif self._sweep is None:
+            self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting)
+
+    def unblocked(self, attempt: Attempt) -> None:
+        """It goes on."""
+        self._waiting.pop(attempt, None)
+
+    def rested(self, attempt: Attempt) -> None:
+        """A side effect of it failed and waits for its next execution."""
+        if (self.options.always_suspend or self._stopping) and attempt in self._waiting:
+            self.suspend(attempt)
+
+    def suspend_instead(self, attempt: Attempt) -> bool:
+        """Whether an attempt that could go on leaves memory first, as `always_suspend` wants it."""
+        return self.options.always_suspend and self.suspend(attempt)
+
+    def suspend(self, attempt: Attempt) -> bool:
+        """Takes a waiting attempt out of memory, unless a side effect of it runs."""
+        waiting = self._waiting.get(attempt)
+        node = attempt.blocked_on
+        if waiting is None or node is None or attempt.dead or any(action.stage is Stage.RUNNING for action in attempt.actions.values()):
+            return False
+        if self._pending_actions(attempt):
+            return False
+        del self._waiting[attempt]
+        self.forget(attempt)
+        wait = waiting[1] if waiting[1] is not None else node.wait()
+        attempt.abandon()
+        self.step(Suspend(attempt.invocation.seq, attempt.token, wait))
+        return True
+
+    def _pending_actions(self, attempt: Attempt) -> bool:
+        """Whether a side effect is about to begin: it waits for the disk, not for its next execution."""
+        tried = attempt.invocation.actions
+        return any(completion_id not in tried for completion_id in attempt.actions)
+
+    def _suspend_one(self) -> None:
+        for attempt in self._waiting:
+            if self.suspend(attempt):
+                return
+
+    def _sweep_waiting(self) -> None:
+        self._sweep = None
+        now = time.monotonic()
+        for attempt, (since, _) in list(self._waiting.items()):
+            if now - since < self._inactivity_s:
+                self._sweep = self.loop.call_later(self._inactivity_s - (now - since), self._sweep_waiting)
+                return
+            if not self.suspend(attempt):
+                # A side effect runs: look again after another timeout.
+                self._waiting[attempt] = (now, self._waiting.pop(attempt)[1])
+
+    # --- what attempts ask
+
+    def seen_by(self, invocation: Invocation) -> int | None:
+        """How many notifications had arrived when the attempt before was suspended."""
+        return invocation.seen if invocation.seen >= 0 else None
+
+    def policy_of(self, bound: BoundMethod) -> RetryPolicy:
+        """The invocation retry policy of a method."""
+        return bound.retry or self._retry
+
+    def new_id(self) -> bytes:
+        """128 random bits."""
+        return os.urandom(16)
+
+    def state_value(self, invocation: Invocation, name: str) -> Value | None:
+        """The state as it is now."""
+        return self._state(invocation).get(name)
+
+    def state_names(self, invocation: Invocation) -> tuple[str, ...]:
+        """The names of the state as it is now, sorted."""
+        return tuple(sorted(self._state(invocation)))
+
+    def _state(self, invocation: Invocation) -> dict[str, Value]:
+        values = self._shell.state.lanes[invocation.target.service, invocation.target.key or ""].state
+        assert values is not None
+        return values
+
+    def check_size(self, what: str, size: int) -> None:
+        """Refuses what is larger than a message may be.
+
+        Raises:
+            TerminalError: RESOURCE_EXHAUSTED.
+        """
+        if size > self.options.max_message_size:
+            raise TerminalError(f"{what} has {size} bytes, the limit is {self.options.max_message_size}", Code.RESOURCE_EXHAUSTED)
+
+    def target_of(self, call: OutgoingCall) -> Target:
+        """Where a call goes; the key of a SINGLETON is empty."""
+        key = call.key
+        if key is None and self._is_singleton(call):
+            key = ""
+        return Target(call.service, call.method, key)
+
+    def _is_singleton(self, call: OutgoingCall) -> bool:
+        service = self._registry.services.get(call.service)
+        return service is not None and service.descriptor.kind is ServiceKind.SINGLETON
+
+    def key_of(self, service: str, method: str, payload: bytes) -> str | None:
+        """The key of a request to a method known by name."""
+        bound = self._registry.resolve(service, method)
+        return bound.key_of(bound.parse(payload))
+
+    def existing(self, invocation_id: bytes) -> Existing:
+        """The invocation of that id; a failure where there is none."""
+        failure = Failure(Code.NOT_FOUND.value, "there is no such invocation")
+        return self._shell.existing(invocation_id) or Existing(0, invocation_id, failure)
+
+    def idempotent(self, command: Call | OneWayCall) -> tuple[Existing | None, bytes]:
+        """What the command's idempotency key leads to, and the digest of its request."""
+        target = command.target
+        digest = request_digest(self._registry.resolve(target.service, target.method).parse(command.payload))
+        found = self._shell.idempotent((target.service, target.method, target.key or "", command.idempotency_key or ""))
+        if found is None:
+            return None, digest
+        existing, before = found
+        if before != digest:
+            error = key_reused(command.idempotency_key)
+            return Existing(0, REFUSED, Failure(error.code.value, error.message)), digest
+        return existing, digest
+
+    def record_now(self, attempt: Attempt, completion_id: int) -> None:
+        """The time as a recorded result; nothing leaves, so nothing is waited for."""
+        value = Value("json", msgspec.json.encode(self.now_ms()))
+        self.step(ActionEnded(attempt.invocation.seq, attempt.token, completion_id, Success(value)))
+
+    # --- for people
+
+    def describe_error(self, error: BaseException) -> str:
+        """One line: what was raised, and the last line of user code that it went through."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = os.path.dirname(os.path.dirname(__file__))
+        place = next((f" ({os.path.basename(f.filename)}:{f.lineno})" for f in reversed(frames) if not f.filename.startswith(own)), "")
+        return f"{type(error).__name__}: {error}{place}" if str(error) else f"{type(error).__name__}{place}"
+
+    def report_failure(self, attempt: Attempt, text: str, error: Exception | None) -> None:
+        """A failed attempt in the log, with its traceback: it is the user's code that failed."""
+        _LOG.warning("[%s] %s: attempt %d failed: %s", attempt.target, attempt.id, attempt.attempt, text, exc_info=error)
+
+    def warn(self, attempt: Attempt, text: str) -> None:
+        """Something about a handler that its author should know."""
+        _LOG.warning("[%s] %s: %s", attempt.target, attempt.id, text)
+
+    # --- the end
+
+    async def stop(self, timeout_s: float) -> None:
+        """Suspends what waits, and gives the rest some time; what still runs then is left to recovery."""
+        self._stopping = True
+        for attempt in list(self._waiting):
+            self.suspend(attempt)
+        if self._attempts:
+            self._idle = self.loop.create_future()
+            await asyncio.wait([self._idle], timeout=timeout_s)
+        self.drop()
+
+    def drop(self) -> None:
+        """Every attempt is over, at once."""
+        self._stopping = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for attempt in list(self._attempts.values()):
+            self.forget(attempt)
+            attempt.abandon()
+        self._waiting.clear()
+        self.actions.close()

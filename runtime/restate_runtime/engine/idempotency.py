@@ -1,0 +1,27 @@
+"""Idempotency keys: one invocation for one key, within service, method and key of the target."""
+
+from __future__ import annotations
+
+import hashlib
+
+from google.protobuf.message import Message
+
+from ..errors import Code, TerminalError
+
+__all__ = ["REFUSED", "Scope", "key_reused", "request_digest"]
+
+Scope = tuple[str, str, str, str]
+"""Service, method, key of the target (empty where it has none), idempotency key."""
+
+REFUSED = b""
+"""The callee of a recorded call whose idempotency key belongs to another request."""
+
+
+def request_digest(request: Message) -> bytes:
+    """What a repeated request is compared by: the decoded message, serialized deterministically."""
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()[:16]
+
+
+def key_reused(idempotency_key: str | None) -> TerminalError:
+    """The error for a key that comes with another request than before."""
+    return TerminalError(f"the idempotency key '{idempotency_key}' was used with another request before", Code.ALREADY_EXISTS)

@@ -1,0 +1,261 @@
+"""One runtime's parts, assembled and taken apart in order: directory, files, core, committer, driver, timers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import Code, RuntimeFault, TerminalError
+from ..handler.futures import terminal_error_of
+from ..identifiers import invocation_id
+from ..journal.entries import Failure, Outcome
+from ..journal.events import Recover, Tick
+from ..journal.model import Invocation, State
+from .committer import Committer
+from .crashpoints import Probe
+from .driver import Driver
+from .flight import FlightRecorder
+from .options import Options
+from .registry import Registry
+from .shell import Shell
+from .storage.contracts import store_contracts
+from .storage.database import Database, connect
+from .storage.directory import DataDirectory
+from .storage.inspector import StorageInspector
+from .storage.reader import Reader
+
+__all__ = ["Clock", "Machinery", "system_clock"]
+
+Clock = Callable[[], int]
+"""Milliseconds since 1970."""
+
+_LOG = logging.getLogger("restate_runtime.engine")
+_LONGEST_ALARM_MS = 10_000
+_PURGE_INTERVAL_S = 60.0
+_PURGE_AT_ONCE = 500
+
+
+def system_clock() -> int:
+    """The system's time."""
+    return time.time_ns() // 1_000_000
+
+
+class Machinery:
+    """Everything between the public runtime and the disk.
+
+    Raises:
+        RuntimeFault: the data directory cannot be opened; nothing is left half-open.
+    """
+
+    def __init__(self, registry: Registry, options: Options, *, probe: Probe, clock: Clock) -> None:
+        self.registry = registry
+        self.options = options
+        self.now_ms = clock
+        self.loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[RuntimeFault] = self.loop.create_future()
+        self._probe = probe
+        self._pid = os.getpid()
+        self._open = True
+        self._outside: set[asyncio.Future[bytes] | asyncio.Future[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_due: int | None = None
+        self._purge: asyncio.TimerHandle | None = None
+        self._temporary = options.data_dir is None
+        self.data_dir = options.data_dir or Path(tempfile.mkdtemp(prefix="restate-"))
+        self._directory = DataDirectory(self.data_dir)
+        try:
+            self._assemble()
+        except BaseException:
+            self._directory.release()
+            raise
+
+    def _assemble(self) -> None:
+        directory = self._directory
+        self._database = Database(directory, accept_data_loss=self.options.accept_data_loss)
+        store_contracts(self._database.connection, self.registry)
+        self._flight = FlightRecorder(directory.flight)
+        self._reader = Reader(connect(directory.database, read_only=True))
+        self.inspector = StorageInspector(connect(directory.database, read_only=True))
+        self.state = State(self.options.max_live_handlers)
+        self.shell = Shell(self.state, self._reader, self.now_ms)
+        self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
+        self.committer = Committer(
+            self._database,
+            self.state,
+            self.loop,
+            batch_size=self.options.batch_size,
+            probe=self._probe,
+            durable=self.shell.durable,
+            fatal=self._fatal,
+        )
+        self.shell.committer = self.committer
+        self.shell.attempts = self.driver
+        self.shell.reply = self.reply
+        self.shell.alarm = self._set_alarm
+
+    def start(self) -> None:
+        """Takes up everything that is not completed.
+
+        Raises:
+            RuntimeFault: RT0204, a row that decides about an invocation's fate is damaged.
+        """
+        recovered = self._reader.recover()
+        self.shell.step(
+            Recover(
+                recovered.invocations,
+                recovered.timers,
+                recovered.actions,
+                recovered.subscribers,
+                self._flight.before,
+                self._database.next_seq,
+                self._database.next_admission,
+                self._database.unclean,
+            )
+        )
+        self._purge = self.loop.call_later(_PURGE_INTERVAL_S, self._purge_expired)
+
+    # --- callers outside
+
+    def check_open(self) -> None:
+        """Refuses work that could not be kept.
+
+        Raises:
+            ConnectionError: the runtime is stopping or has lost its disk.
+            RuntimeFault: RT0401, this is a forked process.
+        """
+        if os.getpid() != self._pid:
+            raise RuntimeFault("RT0401", f"the runtime was started by process {self._pid} and cannot be used after a fork: start one here")
+        if self.failed.done():
+            raise ConnectionError(f"the runtime has stopped: {self.failed.result()}")
+        if not self._open:
+            raise ConnectionError("the runtime is stopping")
+
+    def waiter(self) -> asyncio.Future[bytes]:
+        """A future that gets a reply, or a ConnectionError when the runtime stops first."""
+        future: asyncio.Future[bytes] = self.loop.create_future()
+        self._outside.add(future)
+        return future
+
+    def reply(self, waiter: object, outcome: Outcome) -> None:
+        """What the core replies, now that it is on disk."""
+        assert isinstance(waiter, asyncio.Future)
+        self._outside.discard(waiter)
+        if waiter.done():
+            return
+        self._probe("acknowledge")
+        if isinstance(outcome, Failure):
+            waiter.set_exception(terminal_error_of(outcome))
+        else:
+            waiter.set_result(outcome.value.data)
+
+    def durable(self) -> asyncio.Future[None]:
+        """Done once everything up to now is on disk."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._outside.add(future)
+
+        def release() -> None:
+            self._outside.discard(future)
+            if not future.done():
+                self._probe("acknowledge")
+                future.set_result(None)
+
+        self.committer.when_durable(release)
+        return future
+
+    # --- committed reads, for answers
+
+    def committed_outcome(self, invocation: Invocation) -> Outcome | None:
+        """The outcome on disk."""
+        row = self._reader.find(invocation.id)
+        return None if row is None or not row.completed_ms else self._reader.outcome(row.seq)
+
+    def committed_status(self, invocation: Invocation) -> str:
+        """The status on disk.
+
+        Raises:
+            TerminalError: NOT_FOUND, it is not on disk yet.
+        """
+        row = self._reader.find(invocation.id)
+        if row is None:
+            raise TerminalError(f"there is no invocation {invocation_id(invocation.id)}", Code.NOT_FOUND)
+        return row.status.value
+
+    # --- time
+
+    def _set_alarm(self, due_ms: int | None) -> None:
+        if due_ms == self._alarm_due:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._alarm_due = due_ms
+        if due_ms is not None and self._open:
+            # Bounded: when the system's clock jumps, what is due is found within the bound.
+            wait_ms = min(max(due_ms - self.now_ms(), 0), _LONGEST_ALARM_MS)
+            self._alarm = self.loop.call_later(wait_ms / 1000, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._alarm_due = None
+        self.shell.step(Tick())
+
+    def _purge_expired(self) -> None:
+        limit_ms = round(self.options.journal_retention.total_seconds() * 1000)
+        expired = self._reader.expired(self.now_ms(), limit_ms, _PURGE_AT_ONCE)
+        if expired:
+            self.committer.filling.purge.extend((seq,) for seq in expired)
+            self.committer.end_transition()
+        # A long list is worked off in pieces, so that a commit stays short.
+        again = 0.1 if len(expired) == _PURGE_AT_ONCE else _PURGE_INTERVAL_S
+        self._purge = self.loop.call_later(again, self._purge_expired)
+
+    # --- the end
+
+    def _fatal(self, fault: RuntimeFault) -> None:
+        _LOG.error("%s: the runtime has stopped", fault)
+        self._open = False
+        self.failed.set_result(fault)
+        self.driver.drop()
+        self._disconnect(f"the runtime has stopped: {fault}")
+
+    def _disconnect(self, why: str) -> None:
+        for timer in (self._alarm, self._purge):
+            if timer is not None:
+                timer.cancel()
+        outside, self._outside = self._outside, set()
+        for future in outside:
+            if not future.done():
+                future.set_exception(ConnectionError(why))
+                future.exception()  # a caller that is gone must not be reported by asyncio
+
+    async def stop(self) -> None:
+        """Suspends what waits, writes everything, closes the files."""
+        if not self._open and not self.failed.done():
+            return
+        if not self.failed.done():
+            self._open = False
+            await self.driver.stop(self.options.shutdown_timeout.total_seconds())
+            if not self.committer.full:
+                await self.committer.flush()
+        self.close(clean=not self.failed.done() and not self.committer.full)
+
+    def close(self, *, clean: bool) -> None:
+        """Closes the files as they are; `clean` says that everything was written."""
+        self._open = False
+        self.driver.drop()
+        self.committer.abort()
+        self.committer.join()
+        self._disconnect("the runtime is stopping")
+        self.inspector.close()
+        self._reader.close()
+        self._flight.close()
+        self._database.close(clean=clean)
+        self._directory.release()
+        if self._temporary:
+            shutil.rmtree(self.data_dir, ignore_errors=True)

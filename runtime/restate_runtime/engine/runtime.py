@@ -1,0 +1,318 @@
+"""The embedded runtime: takes calls from outside, answers once they are durable."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from ..errors import Code, RuntimeFault, TerminalError
+from ..handler.by_name import NamedMethod
+from ..handler.client import InvocationHandle, Method, OutgoingCall
+from ..handler.futures import Call, terminal_error_of
+from ..handler.outside import BackgroundCalls, OutsideCall, OutsideHandle, failed, finished
+from ..handler.scope import outside_only
+from ..identifiers import invocation_id, parse_awakeable_id, parse_invocation_id
+from ..journal.entries import Failure, Outcome, Success
+from ..journal.events import Admit, AttachWaiter, Existing, Kill, Resume, Settle
+from ..journal.model import Invocation, Status
+from ..serde import Value, encode
+from .builtin import Builtins
+from .idempotency import key_reused, request_digest
+from .machinery import Machinery
+from .options import Options
+from .protocol import Inspector
+from .registry import BoundMethod, Registry
+
+__all__ = ["Accepted", "Runtime"]
+
+
+class Accepted:
+    """A call that was taken; see `engine.protocol.Submission`."""
+
+    __slots__ = ("_machinery", "invocation_id", "result")
+
+    def __init__(self, machinery: Machinery, id: bytes, result: asyncio.Future[bytes] | None) -> None:
+        self._machinery = machinery
+        self.invocation_id = invocation_id(id)
+        self.result = result
+
+    @property
+    def on_disk(self) -> asyncio.Future[None]:
+        """Done once the call is durable."""
+        return self._machinery.durable()
+
+
+class Runtime:
+    """A started runtime. `App.start` makes it; it is a caller for generated clients, and an `Engine` for the outer rings.
+
+    Attributes:
+        ingress_url: address of the HTTP ingress, `None` where it is not served.
+        admin_url: address of the admin API, `None` where it is not served.
+        grpc_address: always `None`: there is no gRPC ingress.
+    """
+
+    def __init__(self, machinery: Machinery) -> None:
+        self.ingress_url: str | None = None
+        self.admin_url: str | None = None
+        self.grpc_address: str | None = None
+        self._machinery = machinery
+        self._builtins = Builtins()
+        self._background = BackgroundCalls()
+
+    # --- what it is
+
+    @property
+    def options(self) -> Options:
+        """The options that it was started with."""
+        return self._machinery.options
+
+    @property
+    def registry(self) -> Registry:
+        """The services that it hosts."""
+        return self._machinery.registry
+
+    @property
+    def inspector(self) -> Inspector:
+        """Reads what is committed."""
+        return self._machinery.inspector
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its files are."""
+        return self._machinery.data_dir
+
+    @property
+    def failed(self) -> asyncio.Future[RuntimeFault]:
+        """Done when the disk or the directory was lost: nothing is served any more."""
+        return self._machinery.failed
+
+    async def close(self, raised: BaseException | None = None) -> None:
+        """Waits for background calls that are not on disk, and raises failures that nobody saw."""
+        if not self._machinery.failed.done():
+            await self._background.close(raised)
+
+    async def stop(self) -> None:
+        """Suspends what waits and closes the files; callers that still wait get a ConnectionError."""
+        await self._machinery.stop()
+
+    # --- calls from outside: Engine
+
+    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> Accepted:
+        """Takes a call, durable or not yet.
+
+        Raises:
+            TerminalError: NOT_FOUND, INVALID_ARGUMENT, ALREADY_EXISTS or RESOURCE_EXHAUSTED; nothing was stored.
+            ConnectionError: the runtime is stopping, or has lost its disk.
+        """
+        machinery = self._machinery
+        machinery.check_open()
+        if machinery.committer.full:
+            raise TerminalError(machinery.committer.full, Code.RESOURCE_EXHAUSTED)
+        bound = machinery.registry.resolve(call.service, call.method)
+        driver = machinery.driver
+        driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
+        target = driver.target_of(call)
+        waiter: asyncio.Future[bytes] | None = None if background else machinery.waiter()
+        digest = b""
+        retention_ms = driver.retention_ms if retention_s is None else round(retention_s * 1000)
+        if call.idempotency_key is not None:
+            digest = request_digest(bound.parse(call.payload))
+            found = machinery.shell.idempotent((target.service, target.method, target.key or "", call.idempotency_key))
+            if found is not None:
+                existing, before = found
+                if before != digest:
+                    raise key_reused(call.idempotency_key)
+                if waiter is not None:
+                    self._await_outcome(existing, waiter)
+                return Accepted(machinery, existing.id, waiter)
+        id = driver.new_id()
+        machinery.shell.step(
+            Admit(
+                id,
+                target,
+                call.payload,
+                dict(call.headers) if call.headers else {},
+                machinery.now_ms() + call.delay_ms if call.delay_ms else 0,
+                waiter,
+                call.idempotency_key,
+                digest,
+                retention_ms,
+            )
+        )
+        return Accepted(machinery, id, waiter)
+
+    def _await_outcome(self, existing: Existing, waiter: asyncio.Future[bytes]) -> None:
+        if existing.outcome is None:
+            self._machinery.shell.step(AttachWaiter(existing.seq, waiter))
+        else:
+            outcome = existing.outcome
+            self._machinery.committer.when_durable(lambda: self._machinery.reply(waiter, outcome))
+
+    def _known(self, id: str) -> Invocation:
+        self._machinery.check_open()
+        raw = parse_invocation_id(id)
+        if raw is None:
+            raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
+        found = self._machinery.shell.find(raw)
+        if found is None:
+            raise TerminalError(f"there is no invocation {id}", Code.NOT_FOUND)
+        return found
+
+    def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
+        """The result of an invocation, once there is one."""
+        invocation = self._known(invocation_id)
+        waiter = self._machinery.waiter()
+        outcome = self._machinery.shell.outcome(invocation) if invocation.status is Status.COMPLETED else None
+        self._await_outcome(Existing(invocation.seq, invocation.id, outcome), waiter)
+        return waiter
+
+    def output(self, invocation_id: str) -> bytes | None:
+        """The result of a completed invocation as it is committed, `None` while there is none.
+
+        Raises:
+            TerminalError: the invocation failed with it.
+        """
+        outcome = self._machinery.committed_outcome(self._known(invocation_id))
+        if isinstance(outcome, Failure):
+            raise terminal_error_of(outcome)
+        return None if outcome is None else outcome.value.data
+
+    def method_of(self, invocation_id: str) -> tuple[str, str]:
+        """Service and method of an invocation."""
+        target = self._known(invocation_id).target
+        return target.service, target.method
+
+    def status(self, invocation_id: str) -> str:
+        """The status as it is committed."""
+        return self._machinery.committed_status(self._known(invocation_id))
+
+    async def settle_awakeable(self, awakeable_id: str, value: Value | None, reason: str | None = None) -> None:
+        """Resolves or rejects an awakeable, and returns once that is durable."""
+        machinery = self._machinery
+        machinery.check_open()
+        parsed = parse_awakeable_id(awakeable_id)
+        if parsed is None:
+            raise TerminalError(f"'{awakeable_id}' is no awakeable's id", Code.NOT_FOUND)
+        owner = machinery.shell.find(parsed[0])
+        if owner is None:
+            raise TerminalError(f"there is no awakeable {awakeable_id}", Code.NOT_FOUND)
+        if value is not None:
+            machinery.driver.check_size("the payload of the awakeable", len(value.data))
+        outcome: Outcome = Failure(Code.ABORTED.value, reason or "") if value is None else Success(value)
+        before = machinery.shell.signal(owner, -parsed[1])
+        if before is not None and before != outcome:
+            raise TerminalError(f"the awakeable {awakeable_id} was settled otherwise before", Code.ALREADY_EXISTS)
+        if before is None:
+            if owner.status is Status.COMPLETED:
+                raise TerminalError(f"the awakeable {awakeable_id} belongs to an invocation that is completed", Code.NOT_FOUND)
+            machinery.shell.step(Settle(owner.seq, parsed[1], outcome))
+        await machinery.durable()
+
+    async def kill(self, invocation_id: str) -> None:
+        """Ends an invocation and the awaited calls below it; nothing happens to a completed one."""
+        invocation = self._known(invocation_id)
+        if invocation.status is not Status.COMPLETED:
+            self._machinery.shell.step(Kill(invocation.seq))
+        await self._machinery.durable()
+
+    async def resume(self, invocation_id: str) -> None:
+        """Lets a paused or backing-off invocation try again now."""
+        invocation = self._known(invocation_id)
+        if invocation.status not in (Status.PAUSED, Status.BACKING_OFF):
+            raise TerminalError(
+                f"the invocation {invocation_id} is {invocation.status.value}: there is nothing to resume", Code.FAILED_PRECONDITION
+            )
+        self._machinery.shell.step(Resume(invocation.seq))
+        await self._machinery.durable()
+
+    # --- calls from outside: Caller
+
+    def begin_call(self, call: OutgoingCall) -> Call[Any]:
+        """For generated clients: begins an awaited call."""
+        outside_only("a runtime")
+        what = f"{call.service}/{call.method}"
+        source: asyncio.Future[Any]
+        try:
+            builtin = self._builtins.resolve(call.service, call.method)
+            if builtin is not None:
+                source = asyncio.ensure_future(self._builtins.call_bytes(self, builtin, call.payload))
+            else:
+                result = self.submit(call, background=False).result
+                assert result is not None
+                source = result
+        except (TerminalError, ConnectionError) as error:
+            source = failed(error)
+        return OutsideCall(source, call.decode_response, timeout_s=call.timeout_s, what=what)  # type: ignore[return-value]
+
+    def begin_send(self, call: OutgoingCall) -> InvocationHandle[Any]:
+        """For generated clients: begins a background call."""
+        outside_only("a runtime")
+        source: asyncio.Future[str]
+        try:
+            source = asyncio.ensure_future(self._accept(self.submit(call, background=True), call.timeout_s))
+        except (TerminalError, ConnectionError) as error:
+            source = failed(error)
+        return OutsideHandle(source, self, call.decode_response, self._background)
+
+    async def _accept(self, accepted: Accepted, timeout_s: float | None) -> str:
+        async with asyncio.timeout(timeout_s):
+            await accepted.on_disk
+        return accepted.invocation_id
+
+    def invocation(self, id: str) -> InvocationHandle[Any]:
+        """A handle for an invocation that is known by its id."""
+        outside_only("a runtime")
+        return OutsideHandle(finished(id), self)
+
+    def method(self, name: str) -> Method[bytes, bytes]:
+        """A method by name, `list.ListService/Append`: binary in, binary out.
+
+        Raises:
+            ValueError: the name has another form.
+        """
+        return NamedMethod(self, name, self._machinery.driver.key_of)
+
+    async def resolve_awakeable(self, id: str, value: object) -> None:
+        """Settles an awakeable with a value; returns once that is durable.
+
+        Raises:
+            TerminalError: NOT_FOUND for an unknown id, ALREADY_EXISTS where it was settled otherwise before.
+            SerdeError: the value cannot be stored.
+        """
+        outside_only("a runtime")
+        await self.settle_awakeable(id, encode(value))
+
+    async def reject_awakeable(self, id: str, reason: str) -> None:
+        """Settles an awakeable with a failure, as `resolve_awakeable`."""
+        outside_only("a runtime")
+        await self.settle_awakeable(id, None, reason)
+
+    # --- for handles: Reach
+
+    async def result_of(self, invocation_id: str, decode: Any) -> Any:
+        """Waits for the end of an invocation; without `decode` by the method that is known for it."""
+        outside_only("a runtime")
+        payload = await self.attach(invocation_id)
+        if decode is not None:
+            return decode(payload)
+        bound = self._bound(invocation_id)
+        if bound is None:
+            return payload
+        return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=bound.descriptor).decode_response(payload)
+
+    def _bound(self, invocation_id: str) -> BoundMethod | None:
+        try:
+            return self.registry.resolve(*self.method_of(invocation_id))
+        except TerminalError:
+            return None
+
+    async def status_of(self, invocation_id: str) -> str:
+        """The status of an invocation, for its handle."""
+        outside_only("a runtime")
+        return self.status(invocation_id)
+
+    async def kill_invocation(self, invocation_id: str) -> None:
+        """Kills an invocation, for its handle."""
+        outside_only("a runtime")
+        await self.kill(invocation_id)

@@ -1,0 +1,247 @@
+"""The shell around the core: gives it events and time, and carries out what it wants, in order.
+
+Records go to the committer; inner effects happen at once; outer effects are handed to the committer and leave when it says so.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from ..errors import RuntimeFault
+from ..journal.core import step
+from ..journal.effects import (
+    Abandon,
+    ClearStates,
+    Deliver,
+    Load,
+    Pressure,
+    PutState,
+    Reply,
+    StartAction,
+    StartAttempt,
+)
+from ..journal.entries import Command, Notification, Outcome
+from ..journal.events import Event, Evict, Existing, Loaded, Pause
+from ..journal.model import Invocation, LaneKey, State
+from ..serde import Value
+from .committer import Committer
+from .idempotency import Scope
+from .storage.batch import Batch
+from .storage.reader import Reader
+from .storage.rows import invocation_from_row, sealed
+
+__all__ = ["Attempts", "Shell"]
+
+_CACHED_LANES = 20_000
+_CACHED_LANE_BYTES = 64 * 1024
+
+
+class Attempts(Protocol):
+    """Where attempts live: the driver."""
+
+    def start(self, invocation: Invocation) -> None: ...
+    def deliver(self, seq: int, ref: int) -> None: ...
+    def abandon(self, seq: int) -> None: ...
+    def relieve(self) -> None: ...
+    def start_action(self, seq: int, token: int, completion_id: int) -> None: ...
+
+
+class StateCache:
+    """State of lanes that nobody holds at the moment, and of all lanes whose writes are not on disk yet.
+
+    The dictionaries are the core's own, which it changes in place, so that the cache is never behind.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[LaneKey, tuple[dict[str, Value], int]] = OrderedDict()
+
+    def get(self, lane: LaneKey) -> dict[str, Value] | None:
+        """The lane's state, where it is here."""
+        entry = self._lanes.get(lane)
+        if entry is None:
+            return None
+        self._lanes.move_to_end(lane)
+        return entry[0]
+
+    def put(self, lane: LaneKey, values: dict[str, Value], batch: int) -> None:
+        """Keeps the lane's state at least until that batch is durable."""
+        self._lanes[lane] = (values, batch)
+        self._lanes.move_to_end(lane)
+
+    def trim(self, durable: int) -> None:
+        """Drops the lanes longest unused, where they are on disk."""
+        while len(self._lanes) > _CACHED_LANES:
+            lane, (_, batch) = next(iter(self._lanes.items()))
+            if batch > durable:
+                return
+            del self._lanes[lane]
+
+
+class Shell:
+    """One engine's core with all that it acts on."""
+
+    def __init__(self, state: State, reader: Reader, now_ms: Callable[[], int]) -> None:
+        self.state = state
+        self.now_ms = now_ms
+        self._reader = reader
+        self._cache = StateCache()
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self.committer: Committer
+        self.attempts: Attempts
+        self.reply: Callable[[object, Outcome], None]
+        self.alarm: Callable[[int | None], None]
+
+    def step(self, event: Event) -> None:
+        """One event, and those that follow from it."""
+        if self._busy:
+            self._events.append(event)
+            return
+        self._busy = True
+        try:
+            self._step(event)
+            while self._events:
+                self._step(self._events.popleft())
+        finally:
+            self._busy = False
+        self.alarm(self.state.next_due_ms())
+
+    def _step(self, event: Event) -> None:
+        committer = self.committer
+        attempts = self.attempts
+        recorded = False
+        outer: list[Callable[[], None]] = []
+        loads: list[Load] = []
+        for effect in step(self.state, event, self.now_ms()):
+            if committer.add(effect):
+                recorded = True
+                if isinstance(effect, (PutState, ClearStates)):
+                    self._keep_state(effect.lane)
+                continue
+            match effect:
+                case StartAttempt():
+                    attempts.start(effect.invocation)
+                case Deliver():
+                    attempts.deliver(effect.seq, effect.ref)
+                case Reply():
+                    outer.append(partial(self.reply, effect.waiter, effect.outcome))
+                case StartAction():
+                    outer.append(partial(attempts.start_action, effect.seq, effect.token, effect.completion_id))
+                case Load():
+                    loads.append(effect)
+                case Abandon():
+                    attempts.abandon(effect.seq)
+                case Pressure():
+                    attempts.relieve()
+                case _:
+                    raise AssertionError(f"unknown effect {effect}")
+        if recorded:
+            committer.end_transition()
+        for leave in outer:
+            committer.when_durable(leave)
+        for load in loads:
+            self._events.append(self._load(load))
+
+    def _keep_state(self, lane: LaneKey) -> None:
+        values = self.state.lanes[lane].state
+        if values is not None:
+            self._cache.put(lane, values, self.committer.filling.number)
+
+    def durable(self, batch: Batch) -> None:
+        """The batch is on disk: what is parked can leave memory."""
+        self._cache.trim(batch.number)
+        if batch.parked:
+            self.step(Evict(list(batch.parked.items())))
+
+    # --- reads, through what is not on disk yet
+
+    def _load(self, load: Load) -> Event:
+        invocation = self.state.invocations[load.seq]
+        try:
+            commands = notifications = None
+            if load.journal:
+                commands, notifications = self._journal(invocation)
+            state = None if load.lane is None else self._lane_state(load.lane)
+        except RuntimeFault as fault:
+            return Pause(load.seq, invocation.token, fault.code, fault.message)
+        return Loaded(load.seq, commands, notifications, state)
+
+    def _journal(self, invocation: Invocation) -> tuple[list[Command], list[Notification]]:
+        waiting = [batch.notifications.get(invocation.seq, []) for batch in reversed(self.committer.pending())]
+        not_on_disk = sum(len(entries) for entries in waiting)
+        commands, notifications = self._reader.journal(
+            invocation.seq, invocation.command_count, invocation.notification_count - not_on_disk
+        )
+        # A commit may be over on disk before its end is known here.
+        del notifications[invocation.notification_count - not_on_disk :]
+        for entries in waiting:
+            notifications.extend(entries)
+        return commands, notifications
+
+    def _lane_state(self, lane: LaneKey) -> dict[str, Value]:
+        values = self._cache.get(lane)
+        if values is None:
+            values = self._reader.state(lane)
+            if sum(len(value.data) for value in values.values()) <= _CACHED_LANE_BYTES:
+                self._cache.put(lane, values, self.committer.last_durable)
+        return values
+
+    def find(self, invocation_id: bytes) -> Invocation | None:
+        """An invocation that may be completed.
+
+        Raises:
+            RuntimeFault: RT0204, its row is damaged.
+        """
+        live = self.state.find(invocation_id)
+        if live is not None:
+            return live
+        for batch in self.committer.pending():
+            for row in batch.invocations.values():
+                if row[1] == invocation_id:
+                    return invocation_from_row(sealed("invocation", *row))
+        return self._reader.find(invocation_id)
+
+    def outcome(self, invocation: Invocation) -> Outcome | None:
+        """The outcome of a completed invocation."""
+        for batch in self.committer.pending():
+            if invocation.seq in batch.outcomes:
+                return batch.outcomes[invocation.seq]
+        return self._reader.outcome(invocation.seq)
+
+    def existing(self, invocation_id: bytes) -> Existing | None:
+        """An invocation as the core takes it, live or completed."""
+        live = self.state.find(invocation_id)
+        if live is not None:
+            return Existing(live.seq, live.id)
+        known = self.find(invocation_id)
+        return None if known is None else Existing(known.seq, known.id, self.outcome(known))
+
+    def signal(self, invocation: Invocation, ref: int) -> Outcome | None:
+        """How an awakeable was settled, where it was."""
+        if invocation.journal is not None:
+            arrival = invocation.journal.arrivals.get(ref)
+            return None if arrival is None else arrival[1]
+        on_disk = self._reader.signal(invocation.seq, ref)
+        if on_disk is not None:
+            return on_disk
+        for batch in reversed(self.committer.pending()):
+            for notification in batch.notifications.get(invocation.seq, ()):
+                if notification.ref == ref:
+                    return notification.outcome
+        return None
+
+    def idempotent(self, scope: Scope) -> tuple[Existing, bytes] | None:
+        """What an idempotency key leads to, with the digest of its request."""
+        for batch in self.committer.pending():
+            pending = batch.idempotency.get(scope)
+            if pending is not None:
+                found = self.existing(pending[1])
+                return None if found is None else (found, pending[2])
+        row = self._reader.idempotent(scope, self.now_ms())
+        if row is None or row.expired:
+            return None
+        found = self.existing(row.id)
+        return None if found is None else (found, row.digest)

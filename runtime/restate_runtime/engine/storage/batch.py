@@ -1,0 +1,186 @@
+"""The records of one commit, gathered in order, and what waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...journal.effects import (
+    ClearStates,
+    DropAction,
+    DropTimer,
+    Effect,
+    ForgetRows,
+    PutAction,
+    PutCommand,
+    PutIdempotency,
+    PutInvocation,
+    PutNotification,
+    PutState,
+    PutSubscriber,
+    PutTimer,
+)
+from ...journal.entries import Notification, Outcome, Output, encode_entry
+from ...journal.model import PARKED, Status
+from .rows import invocation_row, sealed, sealed_entry
+
+__all__ = ["Batch", "Statement"]
+
+Statement = tuple[str, list[tuple[Any, ...]]]
+
+_INVOCATION = (
+    "INSERT INTO invocation VALUES (" + ",".join("?" * 28) + ") ON CONFLICT (seq) DO UPDATE SET "
+    "status = excluded.status, admission = excluded.admission, parent_seq = excluded.parent_seq, "
+    "parent_completion = excluded.parent_completion, due_ms = excluded.due_ms, started_ms = excluded.started_ms, "
+    "modified_ms = excluded.modified_ms, completed_ms = excluded.completed_ms, attempt = excluded.attempt, failures = excluded.failures, "
+    "crashes = excluded.crashes, retry_ms = excluded.retry_ms, failure = excluded.failure, fault = excluded.fault, "
+    "failure_code = excluded.failure_code, failure_message = excluded.failure_message, wait = excluded.wait, "
+    "commands = excluded.commands, notifications = excluded.notifications, crc = excluded.crc"
+)
+
+
+class Batch:
+    """Filled by one transition after another, then written as it is.
+
+    Rows that are written more than once are written in their last form; `state`, `timers` and `actions` hold `None` for a row to delete.
+
+    Attributes:
+        number: counts commits; what is on disk is every batch up to some number.
+        transitions: how many are in it.
+        releases: what leaves the engine once the batch is durable, in order.
+        outcomes, idempotency, notifications: what a reader must know of records that are not on disk yet.
+    """
+
+    __slots__ = (
+        "_clears",
+        "_commands",
+        "_notification_rows",
+        "_subscribers",
+        "actions",
+        "forget",
+        "idempotency",
+        "invocations",
+        "notifications",
+        "number",
+        "outcomes",
+        "parked",
+        "purge",
+        "releases",
+        "state",
+        "timers",
+        "transitions",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.transitions = 0
+        self.releases: list[Callable[[], None]] = []
+        self.invocations: dict[int, tuple[Any, ...]] = {}
+        self.parked: dict[int, int] = {}
+        self.outcomes: dict[int, Outcome] = {}
+        self.idempotency: dict[tuple[str, str, str, str], tuple[int, bytes, bytes]] = {}
+        self.notifications: dict[int, list[Notification]] = {}
+        self.state: dict[tuple[str, str, str], tuple[Any, ...] | None] = {}
+        self.timers: dict[tuple[int, int], int | None] = {}
+        self.actions: dict[tuple[int, int], PutAction | None] = {}
+        self.forget: list[tuple[int]] = []
+        self.purge: list[tuple[int]] = []
+        self._clears: list[tuple[str, str]] = []
+        self._commands: list[tuple[int, int, bytes, int]] = []
+        self._notification_rows: list[tuple[int, int, bytes, int]] = []
+        self._subscribers: list[tuple[int, int, int]] = []
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write and nothing to release."""
+        return not self.transitions and not self.releases
+
+    def add(self, record: Effect) -> bool:
+        """Takes a record; `False` where the effect is none."""
+        match record:
+            case PutCommand():
+                entry = encode_entry(record.command)
+                self._commands.append(sealed_entry(b"command", record.seq, record.index, entry))
+                if isinstance(record.command, Output):
+                    self.outcomes[record.seq] = record.command.outcome
+            case PutInvocation():
+                invocation = record.invocation
+                self.invocations[invocation.seq] = invocation_row(invocation)
+                if invocation.status in PARKED:
+                    self.parked[invocation.seq] = invocation.version
+                elif invocation.status is Status.COMPLETED:
+                    self.parked.pop(invocation.seq, None)
+            case PutNotification():
+                entry = encode_entry(record.notification)
+                self._notification_rows.append(sealed_entry(b"notification", record.seq, record.index, entry))
+                self.notifications.setdefault(record.seq, []).append(record.notification)
+            case PutState():
+                key = (*record.lane, record.name)
+                self.state[key] = None if record.value is None else (record.value.tag, record.value.data)
+            case ClearStates():
+                for key in [key for key in self.state if key[:2] == record.lane]:
+                    del self.state[key]
+                self._clears.append(record.lane)
+            case PutTimer():
+                self.timers[record.seq, record.completion_id] = record.due_ms
+            case DropTimer():
+                self.timers[record.seq, record.completion_id] = None
+            case PutAction():
+                self.actions[record.seq, record.completion_id] = record
+            case DropAction():
+                self.actions[record.seq, record.completion_id] = None
+            case PutIdempotency():
+                owner = record.invocation
+                scope = (owner.target.service, owner.target.method, owner.target.key or "", owner.idempotency_key or "")
+                self.idempotency[scope] = (owner.seq, owner.id, record.request_digest)
+            case PutSubscriber():
+                self._subscribers.append((record.seq, record.parent, record.completion_id))
+            case ForgetRows():
+                self.forget.append((record.seq,))
+            case _:
+                return False
+        return True
+
+    def statements(self) -> list[Statement]:
+        """What to execute, in an order in which clears come before what was set after them."""
+        found: list[Statement] = [
+            (_INVOCATION, [sealed("invocation", *row) for row in self.invocations.values()]),
+            ("INSERT INTO command VALUES (?,?,?,?)", list(self._commands)),
+            ("INSERT INTO notification VALUES (?,?,?,?)", list(self._notification_rows)),
+            ("DELETE FROM state WHERE service = ? AND key = ?", list(self._clears)),
+            (
+                "INSERT OR REPLACE INTO state VALUES (?,?,?,?,?,?)",
+                [sealed("state", *key, *value) for key, value in self.state.items() if value is not None],
+            ),
+            (
+                "DELETE FROM state WHERE service = ? AND key = ? AND name = ?",
+                [key for key, value in self.state.items() if value is None],
+            ),
+            (
+                "INSERT OR REPLACE INTO timer VALUES (?,?,?,?)",
+                [sealed("timer", *key, due) for key, due in self.timers.items() if due is not None],
+            ),
+            ("DELETE FROM timer WHERE seq = ? AND completion = ?", [key for key, due in self.timers.items() if due is None]),
+            (
+                "INSERT OR REPLACE INTO action VALUES (?,?,?,?,?,?,?)",
+                [
+                    sealed("action", *key, put.action.failures, put.action.first_ms, put.action.next_ms, put.action.error)
+                    for key, put in self.actions.items()
+                    if put is not None
+                ],
+            ),
+            ("DELETE FROM action WHERE seq = ? AND completion = ?", [key for key, put in self.actions.items() if put is None]),
+            ("INSERT OR REPLACE INTO subscriber VALUES (?,?,?,?)", [sealed("subscriber", *row) for row in self._subscribers]),
+            (
+                "INSERT OR REPLACE INTO idempotency VALUES (?,?,?,?,?,?,?)",
+                [sealed("idempotency", *scope, seq, digest) for scope, (seq, _, digest) in self.idempotency.items()],
+            ),
+            ("DELETE FROM timer WHERE seq = ?", self.forget),
+            ("DELETE FROM action WHERE seq = ?", self.forget),
+            ("DELETE FROM subscriber WHERE seq = ?", self.forget),
+            ("DELETE FROM invocation WHERE seq = ?", self.purge),
+            ("DELETE FROM command WHERE seq = ?", self.purge),
+            ("DELETE FROM notification WHERE seq = ?", self.purge),
+            ("DELETE FROM idempotency WHERE seq = ?", self.purge),
+        ]
+        return [(sql, rows) for sql, rows in found if rows]

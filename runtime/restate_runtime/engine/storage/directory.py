@@ -1,0 +1,87 @@
+"""The data directory: who owns it, and where its files are.
+
+The owner holds `flock` on a file of its own. SQLite's locks do not do: they are lost as soon as anything in the process opens and
+closes the database file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...errors import RuntimeFault
+
+__all__ = ["DataDirectory"]
+
+
+class DataDirectory:
+    """A directory that this process owns until `release`.
+
+    Args:
+        path: made, with mode 0700, where it is missing and `create` is set.
+        create: whether a missing directory is made.
+
+    Raises:
+        RuntimeFault: RT0006 on a platform without file locks, RT0201 where another process owns it, RT0202 where it cannot be used.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        if sys.platform not in ("linux", "darwin"):
+            raise RuntimeFault("RT0006", f"the runtime does not run on {sys.platform}; it runs on Linux and macOS")
+        self.path = path.absolute()
+        self.database = self.path / "restate.sqlite3"
+        self.highwater = self.path / "highwater"
+        self.flight = self.path / "flight"
+        try:
+            if create:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                what = "is not a directory" if self.path.exists() else "does not exist"
+                raise RuntimeFault("RT0202", f"the data directory {self.path} {what}")
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise RuntimeFault("RT0202", f"the data directory {self.path} is not a directory") from None
+        except OSError as error:
+            raise RuntimeFault("RT0202", f"the data directory {self.path} cannot be used: {error.strerror}") from None
+        self._take()
+
+    def _take(self) -> None:
+        import fcntl  # absent on Windows, where plugin and client run
+
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = self._owner()
+            os.close(self._lock)
+            raise RuntimeFault("RT0201", f"the data directory {self.path} is in use by {owner}") from None
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, json.dumps(owner).encode(), 0)
+
+    def _owner(self) -> str:
+        try:
+            owner = json.loads(os.pread(self._lock, 1000, 0))
+            return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+        except (ValueError, KeyError, OSError):
+            return "another process"
+
+    @property
+    def lock_is_ours(self) -> bool:
+        """Whether the lock file is still the one that was locked; somebody may have removed it."""
+        try:
+            there = os.stat(self.path / "lock")
+        except OSError:
+            return False
+        here = os.fstat(self._lock)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def release(self) -> None:
+        """Gives the directory up."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._lock, 0)
+        os.close(self._lock)

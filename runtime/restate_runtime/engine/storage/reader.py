@@ -1,0 +1,156 @@
+"""Reads of what is committed: for recovery, for attempts that come into memory, for ids and idempotency keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apsw
+
+from ...errors import RuntimeFault
+from ...journal.entries import Command, Notification, Outcome, Output, decode_command, decode_notification
+from ...journal.model import Action, Invocation, LaneKey, Status, Timer, TimerKind
+from ...serde import Value
+from .rows import checked, invocation_from_row
+
+__all__ = ["Idempotent", "Reader", "Recovered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotent:
+    """What an idempotency key leads to."""
+
+    seq: int
+    id: bytes
+    digest: bytes
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Everything that is not completed."""
+
+    invocations: list[Invocation]
+    timers: list[Timer]
+    actions: list[tuple[int, int, Action]]
+    subscribers: list[tuple[int, int, int]]
+
+
+class Reader:
+    """A read-only connection. Every row is checked against its checksum.
+
+    Each method raises `RuntimeFault` RT0204 for a damaged row.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def journal(self, seq: int, commands: int, notifications: int) -> tuple[list[Command], list[Notification]]:
+        """Both logs of an invocation, which hold at least so many entries."""
+        return (
+            [decode_command(entry) for entry in self._entries("command", seq, commands)],
+            [decode_notification(entry) for entry in self._entries("notification", seq, notifications)],
+        )
+
+    def _entries(self, table: str, seq: int, at_least: int) -> Iterator[bytes]:
+        rows = self._connection.execute(f"SELECT seq, position, entry, crc FROM {table} WHERE seq = ? ORDER BY position", (seq,)).fetchall()
+        if len(rows) < at_least:
+            raise RuntimeFault("RT0204", f"table {table}: invocation {seq} has {len(rows)} entries of {at_least}")
+        for expected, row in enumerate(rows):
+            _, position, entry = checked(table, row)
+            if position != expected:
+                raise RuntimeFault("RT0204", f"table {table}: entry {expected} of invocation {seq} is missing")
+            yield entry
+
+    def state(self, lane: LaneKey) -> dict[str, Value]:
+        """All state of a lane."""
+        found = {}
+        for row in self._connection.execute("SELECT service, key, name, tag, value, crc FROM state WHERE service = ? AND key = ?", lane):
+            _, _, name, tag, value = checked("state", row)
+            found[name] = Value(tag, value)
+        return found
+
+    def find(self, invocation_id: bytes) -> Invocation | None:
+        """The row of an invocation."""
+        row = self._connection.execute("SELECT * FROM invocation WHERE id = ?", (invocation_id,)).fetchone()
+        return None if row is None else invocation_from_row(row)
+
+    def outcome(self, seq: int) -> Outcome | None:
+        """The outcome of a completed invocation."""
+        row = self._connection.execute(
+            "SELECT seq, position, entry, crc FROM command WHERE seq = ? ORDER BY position DESC LIMIT 1", (seq,)
+        ).fetchone()
+        if row is None:
+            return None
+        last = decode_command(checked("command", row)[2])
+        return last.outcome if isinstance(last, Output) else None
+
+    def signal(self, seq: int, ref: int) -> Outcome | None:
+        """How an awakeable was settled."""
+        for entry in self._entries("notification", seq, 0):
+            notification = decode_notification(entry)
+            if notification.ref == ref:
+                return notification.outcome
+        return None
+
+    def idempotent(self, scope: tuple[str, str, str, str], now_ms: int) -> Idempotent | None:
+        """What an idempotency key leads to."""
+        row = self._connection.execute(
+            "SELECT service, method, key, idempotency_key, seq, digest, crc FROM idempotency "
+            "WHERE service = ? AND method = ? AND key = ? AND idempotency_key = ?",
+            scope,
+        ).fetchone()
+        if row is None:
+            return None
+        seq, digest = checked("idempotency", row)[4:]
+        owner = self._connection.execute("SELECT * FROM invocation WHERE seq = ?", (seq,)).fetchone()
+        if owner is None:
+            raise RuntimeFault("RT0204", f"table idempotency: invocation {seq} of key {scope[3]!r} is missing")
+        invocation = invocation_from_row(owner)
+        expired = invocation.status is Status.COMPLETED and invocation.completed_ms + invocation.retention_ms <= now_ms
+        return Idempotent(seq, invocation.id, digest, expired)
+
+    def expired(self, now_ms: int, journal_retention_ms: int, limit: int) -> list[int]:
+        """Completed invocations that nobody can ask for any more, oldest first."""
+        rows = self._connection.execute(
+            "SELECT seq FROM invocation WHERE status = 'completed' AND completed_ms <= ?1 - ?2 "
+            "AND (idempotency_key IS NULL OR completed_ms <= ?1 - retention_ms) ORDER BY completed_ms LIMIT ?3",
+            (now_ms, journal_retention_ms, limit),
+        )
+        return [seq for (seq,) in rows]
+
+    def recover(self) -> Recovered:
+        """Everything that is not completed, in order of creation."""
+        execute = self._connection.execute
+        invocations = [invocation_from_row(row) for row in execute("SELECT * FROM invocation WHERE status <> 'completed' ORDER BY seq")]
+        live = "(SELECT seq FROM invocation WHERE status <> 'completed')"
+        commands = dict(execute(f"SELECT seq, count(*) FROM command WHERE seq IN {live} GROUP BY seq"))
+        notifications = dict(execute(f"SELECT seq, count(*) FROM notification WHERE seq IN {live} GROUP BY seq"))
+        for invocation in invocations:
+            invocation.command_count = max(invocation.command_count, commands.get(invocation.seq, 0))
+            arrived = notifications.get(invocation.seq, 0)
+            if arrived > invocation.notification_count:
+                # Something arrived after it was suspended; the tree in its row does not know.
+                invocation.wait = None
+                invocation.notification_count = arrived
+        known = {invocation.seq for invocation in invocations}
+        timers: list[Timer] = []
+        for row in execute("SELECT seq, completion, due_ms, crc FROM timer"):
+            seq, completion, due_ms = checked("timer", row)
+            if seq in known:
+                timers.append((due_ms, seq, TimerKind.SLEEP, completion))
+        actions = []
+        for row in execute("SELECT seq, completion, failures, first_ms, next_ms, error, crc FROM action"):
+            seq, completion, failures, first_ms, next_ms, error = checked("action", row)
+            if seq in known:
+                actions.append((seq, completion, Action(failures, first_ms, next_ms, error)))
+        subscribers = []
+        for row in execute("SELECT seq, parent_seq, parent_completion, crc FROM subscriber"):
+            seq, parent, completion = checked("subscriber", row)
+            if seq in known:
+                subscribers.append((seq, parent, completion))
+        return Recovered(invocations, timers, actions, subscribers)

@@ -1,0 +1,124 @@
+"""Rows and their checksums: values in, tuples for SQLite out, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import google_crc32c
+import msgspec
+
+from ...errors import RuntimeFault
+from ...journal.entries import Failure, Target
+from ...journal.model import Invocation, Status
+from ...journal.waits import decode_wait, encode_wait
+
+__all__ = ["checked", "invocation_from_row", "invocation_row", "sealed", "sealed_entry"]
+
+_pack = msgspec.msgpack.Encoder().encode
+_crc = google_crc32c.value
+
+
+def sealed(table: str, *columns: Any) -> tuple[Any, ...]:
+    """The columns with their checksum behind them. The table's name counts, so that a row cannot pass for one of another table."""
+    return (*columns, _crc(_pack((table, columns))))
+
+
+def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[int, int, bytes, int]:
+    """A journal row; the same as `sealed` in purpose, without packing the entry again."""
+    return seq, position, entry, _crc(b"%s %d %d " % (table, seq, position) + entry)
+
+
+def checked(table: str, row: Sequence[Any]) -> tuple[Any, ...]:
+    """The columns of a row without its checksum.
+
+    Raises:
+        RuntimeFault: RT0204, the row is damaged.
+    """
+    columns = tuple(row[:-1])
+    if table in ("command", "notification"):
+        expected = sealed_entry(table.encode(), columns[0], columns[1], columns[2])[-1]
+    else:
+        expected = sealed(table, *columns)[-1]
+    if expected != row[-1]:
+        raise RuntimeFault("RT0204", f"table {table}: the row {_name(columns)} is damaged: its checksum does not match")
+    return columns
+
+
+def _name(columns: tuple[Any, ...]) -> str:
+    return ", ".join(repr(column.hex() if isinstance(column, bytes) else column) for column in columns[:3])
+
+
+def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
+    """The columns of an invocation as it is now; sealed when it is written."""
+    target = invocation.target
+    parent = invocation.parent
+    failure = invocation.outcome_failure
+    return (
+        invocation.seq,
+        invocation.id,
+        target.service,
+        target.method,
+        target.key,
+        invocation.status.value,
+        invocation.admission,
+        None if parent is None else parent[0],
+        None if parent is None else parent[1],
+        invocation.idempotency_key,
+        invocation.created_ms,
+        invocation.due_ms,
+        invocation.started_ms,
+        invocation.modified_ms,
+        invocation.completed_ms,
+        invocation.retention_ms,
+        invocation.attempt,
+        invocation.failures,
+        invocation.crashes,
+        invocation.retry_ms,
+        invocation.failure,
+        invocation.fault,
+        None if failure is None else failure.code,
+        None if failure is None else failure.message,
+        None if invocation.wait is None else encode_wait(invocation.wait),
+        invocation.command_count,
+        invocation.notification_count,
+    )
+
+
+def invocation_from_row(row: Sequence[Any]) -> Invocation:
+    """An invocation without its journal.
+
+    Raises:
+        RuntimeFault: RT0204, the row is damaged.
+    """
+    (
+        seq, id_, service, method, key, status, admission, parent_seq, parent_completion, idempotency_key, created_ms, due_ms, started_ms,
+        modified_ms, completed_ms, retention_ms, attempt, failures, crashes, retry_ms, failure, fault, failure_code, failure_message, wait,
+        commands, notifications,
+    ) = checked("invocation", row)  # fmt: skip
+    return Invocation(
+        seq=seq,
+        id=id_,
+        target=Target(service, method, key),
+        status=Status(status),
+        created_ms=created_ms,
+        due_ms=due_ms,
+        admission=admission,
+        command_count=commands,
+        notification_count=notifications,
+        attempt=attempt,
+        failures=failures,
+        crashes=crashes,
+        retry_ms=retry_ms,
+        started_ms=started_ms,
+        completed_ms=completed_ms,
+        modified_ms=modified_ms,
+        retention_ms=retention_ms,
+        idempotency_key=idempotency_key,
+        parent=None if parent_seq is None else (parent_seq, parent_completion),
+        wait=None if wait is None else decode_wait(wait),
+        failure=failure,
+        fault=fault,
+        outcome_failure=None if failure_code is None else Failure(failure_code, failure_message),
+        seen=notifications if status == Status.SUSPENDED.value else -1,
+    )

@@ -1,0 +1,88 @@
+"""The tables, and the versions of them."""
+
+from __future__ import annotations
+
+import apsw
+
+__all__ = ["SCHEMA_VERSION", "create"]
+
+SCHEMA_VERSION = 1
+
+# One row of current state for each invocation, an append-only log of what its handler asked, another of what arrived.
+# Times are milliseconds since 1970, 0 where there is none. Every row ends with the CRC-32C of what stands before (rows.py).
+_TABLES = """
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    schema_version INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,          -- counts starts; a writer whose epoch is stale is refused
+    batch INTEGER NOT NULL,          -- number of the last commit, compared with the high-water mark
+    clean INTEGER NOT NULL,          -- whether the last owner stopped in order
+    next_seq INTEGER NOT NULL,
+    next_admission INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE invocation (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    service TEXT NOT NULL,
+    method TEXT NOT NULL,
+    key TEXT,
+    status TEXT NOT NULL,
+    admission INTEGER NOT NULL,
+    parent_seq INTEGER,
+    parent_completion INTEGER,
+    idempotency_key TEXT,
+    created_ms INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL,
+    modified_ms INTEGER NOT NULL,
+    completed_ms INTEGER NOT NULL,
+    retention_ms INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    crashes INTEGER NOT NULL,
+    retry_ms INTEGER NOT NULL,
+    failure TEXT NOT NULL,
+    fault TEXT NOT NULL,
+    failure_code INTEGER,
+    failure_message TEXT,
+    wait BLOB,
+    commands INTEGER NOT NULL,
+    notifications INTEGER NOT NULL,
+    crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX invocation_live ON invocation (seq) WHERE status <> 'completed';
+CREATE INDEX invocation_completed ON invocation (completed_ms) WHERE status = 'completed';
+
+CREATE TABLE command (seq INTEGER, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (seq, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE notification (seq INTEGER, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (seq, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE state (
+    service TEXT, key TEXT, name TEXT, tag TEXT NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (service, key, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE timer (seq INTEGER, completion INTEGER, due_ms INTEGER NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (seq, completion)) STRICT, WITHOUT ROWID;
+CREATE TABLE action (
+    seq INTEGER, completion INTEGER, failures INTEGER NOT NULL, first_ms INTEGER NOT NULL, next_ms INTEGER NOT NULL, error TEXT NOT NULL,
+    crc INTEGER NOT NULL, PRIMARY KEY (seq, completion)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE subscriber (
+    seq INTEGER, parent_seq INTEGER, parent_completion INTEGER, crc INTEGER NOT NULL, PRIMARY KEY (seq, parent_seq, parent_completion)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE idempotency (
+    service TEXT, method TEXT, key TEXT, idempotency_key TEXT, seq INTEGER NOT NULL, digest BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (service, method, key, idempotency_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_seq ON idempotency (seq);
+
+-- The contracts of the hosted services, so that a stopped runtime's values can be decoded without the code.
+CREATE TABLE service (
+    name TEXT PRIMARY KEY, kind TEXT NOT NULL, methods TEXT NOT NULL, descriptors BLOB NOT NULL, revision INTEGER NOT NULL, crc INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO meta VALUES (1, 1, 0, 0, 1, 1, 1);
+"""
+
+
+def create(connection: apsw.Connection) -> None:
+    """All tables, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE;" + _TABLES + "COMMIT")

@@ -1,0 +1,220 @@
+"""What happens to the core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..retry import RetryPolicy
+from ..serde import Value
+from .entries import Command, Notification, Outcome, Target
+from .model import Action, Invocation, Timer
+from .waits import Wait
+
+__all__ = [
+    "ActionEnded",
+    "ActionFailed",
+    "ActionWanted",
+    "Admit",
+    "AttachWaiter",
+    "AttemptFailed",
+    "Event",
+    "Evict",
+    "Existing",
+    "Issue",
+    "Kill",
+    "Loaded",
+    "Pause",
+    "Recover",
+    "Resume",
+    "Settle",
+    "Suspend",
+    "Tick",
+]
+
+
+@dataclass(slots=True)
+class Existing:
+    """What an idempotency key or an id leads to: a live invocation by its number, or the outcome of one that the core has forgotten."""
+
+    seq: int
+    id: bytes
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class Admit:
+    """A call from outside, checked and encoded. `waiter` gets the reply; `None` for a background call."""
+
+    id: bytes
+    target: Target
+    payload: bytes
+    headers: dict[str, str]
+    due_ms: int = 0
+    waiter: object = None
+    idempotency_key: str | None = None
+    request_digest: bytes = b""
+    retention_ms: int = 0
+
+
+@dataclass(slots=True)
+class AttachWaiter:
+    """Somebody outside waits for a live invocation."""
+
+    seq: int
+    waiter: object
+
+
+@dataclass(slots=True)
+class Issue:
+    """A handler asked for something new. `existing` is what the command's idempotency key, or the id it names, leads to."""
+
+    seq: int
+    token: int
+    command: Command
+    existing: Existing | None = None
+    request_digest: bytes = b""
+    retention_ms: int = 0
+
+
+@dataclass(slots=True)
+class ActionWanted:
+    """A handler in memory has a side effect to run: its command is recorded, its result is not."""
+
+    seq: int
+    token: int
+    completion_id: int
+
+
+@dataclass(slots=True)
+class ActionEnded:
+    """A side effect has its result."""
+
+    seq: int
+    token: int
+    completion_id: int
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class ActionFailed:
+    """An execution of a side effect failed, and its policy decides."""
+
+    seq: int
+    token: int
+    completion_id: int
+    name: str
+    error: str
+    began_ms: int
+    policy: RetryPolicy
+
+
+@dataclass(slots=True)
+class AttemptFailed:
+    """A handler raised an error that is not terminal."""
+
+    seq: int
+    token: int
+    error: str
+    policy: RetryPolicy
+
+
+@dataclass(slots=True)
+class Pause:
+    """An attempt cannot go on before somebody does something: a mismatch, a missing handler, a damaged row."""
+
+    seq: int
+    token: int
+    fault: str
+    error: str
+
+
+@dataclass(slots=True)
+class Suspend:
+    """An attempt left memory, waiting."""
+
+    seq: int
+    token: int
+    wait: Wait
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What `Load` asked for."""
+
+    seq: int
+    commands: list[Command] | None
+    notifications: list[Notification] | None
+    state: dict[str, Value] | None
+
+
+@dataclass(slots=True)
+class Evict:
+    """These records are on disk: parked invocations whose version has not moved on leave their journals."""
+
+    versions: Sequence[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Settle:
+    """Somebody outside settles an awakeable of a live invocation whose journal is in memory."""
+
+    seq: int
+    index: int
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Kill:
+    """Ends a live invocation."""
+
+    seq: int
+
+
+@dataclass(slots=True)
+class Resume:
+    """Lets a paused or backing-off invocation try again."""
+
+    seq: int
+
+
+@dataclass(slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(slots=True)
+class Recover:
+    """A start: every invocation that is not completed, in order of creation, and what was durable beside them.
+
+    `executing` are the invocations whose code ran when the process before exited without a word.
+    """
+
+    invocations: Sequence[Invocation]
+    timers: Sequence[Timer]
+    actions: Sequence[tuple[int, int, Action]]
+    subscribers: Sequence[tuple[int, int, int]]
+    executing: frozenset[bytes]
+    next_seq: int
+    next_admission: int
+    unclean: bool = field(default=False)
+
+
+Event = (
+    Admit
+    | AttachWaiter
+    | Issue
+    | ActionWanted
+    | ActionEnded
+    | ActionFailed
+    | AttemptFailed
+    | Pause
+    | Suspend
+    | Loaded
+    | Evict
+    | Settle
+    | Kill
+    | Resume
+    | Tick
+    | Recover
+)

@@ -1,0 +1,268 @@
+"""An invocation's way from admission to completion: its turn, its attempts, its end."""
+
+from __future__ import annotations
+
+from ..errors import Code
+from ..serde import Value
+from .effects import (
+    Abandon,
+    Deliver,
+    Effect,
+    ForgetRows,
+    Load,
+    Pressure,
+    PutCommand,
+    PutIdempotency,
+    PutInvocation,
+    PutNotification,
+    Reply,
+    StartAttempt,
+)
+from .entries import Command, Completion, Failure, Input, Notification, Outcome, Output, Success, Target
+from .model import Invocation, Journal, Lane, LaneKey, State, Status, TimerKind
+from .waits import settle
+
+__all__ = [
+    "NOTHING",
+    "append_command",
+    "begin",
+    "complete",
+    "create",
+    "enter",
+    "kill",
+    "lane_key",
+    "leave_memory",
+    "notify",
+    "pause",
+    "put",
+    "start",
+]
+
+NOTHING = Success(Value("", b""))
+"""The result of a sleep: that it is over."""
+
+
+def lane_key(target: Target) -> LaneKey | None:
+    """The lane that gives an invocation its turn; `None` where any number runs at once."""
+    return None if target.key is None else (target.service, target.key)
+
+
+def create(
+    state: State,
+    out: list[Effect],
+    now: int,
+    *,
+    id: bytes,
+    target: Target,
+    payload: bytes,
+    headers: dict[str, str] | None,
+    due_ms: int = 0,
+    parent: tuple[int, int] | None = None,
+    waiter: object = None,
+    idempotency_key: str | None = None,
+    request_digest: bytes = b"",
+    retention_ms: int = 0,
+) -> Invocation:
+    """A new invocation, in its inbox unless it is not yet due."""
+    seq = state.next_seq
+    state.next_seq = seq + 1
+    first = Input(payload, headers or {})
+    invocation = Invocation(
+        seq,
+        id,
+        target,
+        Status.SCHEDULED,
+        now,
+        due_ms=due_ms,
+        journal=Journal([first], []),
+        command_count=1,
+        idempotency_key=idempotency_key,
+        retention_ms=retention_ms,
+        parent=parent,
+    )
+    if waiter is not None:
+        invocation.waiters.append(waiter)
+    state.invocations[seq] = invocation
+    state.by_id[id] = seq
+    out.append(PutCommand(seq, 0, first))
+    if idempotency_key is not None:
+        out.append(PutIdempotency(invocation, request_digest))
+    if due_ms > now:
+        state.add_timer(due_ms, TimerKind.START, seq)
+        put(invocation, now, out)
+    else:
+        enter(state, invocation, now, out)
+    return invocation
+
+
+def enter(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """Takes its place in the inbox of its key; the admission number is that place."""
+    invocation.admission = state.next_admission
+    state.next_admission += 1
+    key = lane_key(invocation.target)
+    if key is not None:
+        lane = state.lanes.get(key)
+        if lane is None:
+            lane = state.lanes[key] = Lane()
+        if lane.holder:
+            lane.inbox.append(invocation.seq)
+            invocation.status = Status.INBOXED
+            put(invocation, now, out)
+            return
+        lane.holder = invocation.seq
+    start(state, invocation, now, out)
+
+
+def start(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """Brings an attempt into memory, now or when there is room."""
+    if state.live >= state.max_live:
+        invocation.status = Status.READY
+        state.ready.append(invocation.seq)
+        put(invocation, now, out)
+        out.append(Pressure())
+        return
+    state.live += 1
+    invocation.live = True
+    invocation.wait = None
+    key = lane_key(invocation.target)
+    missing_state = key is not None and state.lanes[key].state is None
+    if invocation.journal is None or missing_state:
+        out.append(Load(invocation.seq, invocation.journal is None, key if missing_state else None))
+        return
+    begin(invocation, now, out)
+
+
+def begin(invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """The attempt starts; everything that it needs is in memory."""
+    invocation.token += 1
+    invocation.status = Status.RUNNING
+    if not invocation.started_ms:
+        invocation.started_ms = now
+    put(invocation, now, out)
+    out.append(StartAttempt(invocation))
+
+
+def append_command(invocation: Invocation, command: Command, out: list[Effect]) -> None:
+    """The next command of the journal."""
+    out.append(PutCommand(invocation.seq, invocation.command_count, command))
+    invocation.command_count += 1
+    invocation.version += 1
+    if invocation.journal is not None:
+        invocation.journal.commands.append(command)
+
+
+def notify(state: State, invocation: Invocation, notification: Notification, now: int, out: list[Effect]) -> None:
+    """The next notification of the journal; a handler that waits for it goes on."""
+    index = invocation.notification_count
+    out.append(PutNotification(invocation.seq, index, notification))
+    invocation.notification_count = index + 1
+    invocation.version += 1
+    ref = notification.ref
+    journal = invocation.journal
+    if journal is not None:
+        journal.notifications.append(notification)
+        # The first one counts: an awakeable can be settled from two sides at once.
+        journal.arrivals.setdefault(ref, (index, notification.outcome))
+    if invocation.live:
+        out.append(Deliver(invocation.seq, ref))
+    elif invocation.status is Status.SUSPENDED and (
+        invocation.wait is None or settle(invocation.wait, ref, isinstance(notification.outcome, Failure))
+    ):
+        start(state, invocation, now, out)
+
+
+def complete(state: State, invocation: Invocation, outcome: Outcome, now: int, out: list[Effect], at: str = "") -> None:
+    """The end: result to whoever waits, turn to the next in the inbox."""
+    append_command(invocation, Output(outcome, at), out)
+    was_live = invocation.live
+    invocation.live = False
+    invocation.status = Status.COMPLETED
+    invocation.completed_ms = now
+    invocation.outcome_failure = outcome if isinstance(outcome, Failure) else None
+    put(invocation, now, out)
+    if invocation.timers or invocation.actions or invocation.subscribers:
+        out.append(ForgetRows(invocation.seq))
+    del state.invocations[invocation.seq]
+    del state.by_id[invocation.id]
+    if invocation.parent is not None:
+        _answer(state, invocation, invocation.parent, outcome, now, out)
+    for subscriber in invocation.subscribers:
+        _answer(state, invocation, subscriber, outcome, now, out)
+    for waiter in invocation.waiters:
+        out.append(Reply(waiter, outcome))
+    key = lane_key(invocation.target)
+    if key is not None:
+        _release(state, key, invocation.seq, now, out)
+    if was_live:
+        _room(state, now, out)
+
+
+def _answer(state: State, callee: Invocation, caller: tuple[int, int], outcome: Outcome, now: int, out: list[Effect]) -> None:
+    seq, completion_id = caller
+    invocation = state.invocations.get(seq)
+    if invocation is not None:
+        invocation.children.discard(callee.seq)
+        notify(state, invocation, Completion(completion_id, outcome), now, out)
+
+
+def _release(state: State, key: LaneKey, seq: int, now: int, out: list[Effect]) -> None:
+    lane = state.lanes[key]
+    if lane.holder != seq:
+        return  # killed in the inbox: it is passed over when its turn comes
+    while lane.inbox:
+        following = state.invocations.get(lane.inbox.popleft())
+        if following is not None:
+            lane.holder = following.seq
+            start(state, following, now, out)
+            return
+    del state.lanes[key]
+
+
+def leave_memory(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """The attempt in memory is over, the invocation is not; the caller says what it is now."""
+    if invocation.live:
+        invocation.live = False
+        state.live -= 1
+        _admit_ready(state, now, out)
+
+
+def _room(state: State, now: int, out: list[Effect]) -> None:
+    state.live -= 1
+    _admit_ready(state, now, out)
+
+
+def _admit_ready(state: State, now: int, out: list[Effect]) -> None:
+    while state.ready and state.live < state.max_live:
+        invocation = state.invocations.get(state.ready.popleft())
+        if invocation is not None and invocation.status is Status.READY:
+            start(state, invocation, now, out)
+
+
+def pause(state: State, invocation: Invocation, fault: str, error: str, now: int, out: list[Effect]) -> None:
+    """It keeps its turn and waits for somebody to resume or kill it."""
+    invocation.status = Status.PAUSED
+    invocation.fault = fault
+    invocation.failure = error
+    put(invocation, now, out)
+    leave_memory(state, invocation, now, out)
+
+
+def kill(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """The end for it and the awaited calls below it, leaves first."""
+    if invocation.live:
+        out.append(Abandon(invocation.seq))
+    for seq in list(invocation.children):
+        child = state.invocations.get(seq)
+        if child is None or child.subscribers or child.waiters:
+            continue  # others wait for it too
+        if child.parent is not None and child.parent[0] == invocation.seq:
+            child.parent = None
+            kill(state, child, now, out)
+    invocation.children.clear()
+    complete(state, invocation, Failure(Code.ABORTED.value, "killed"), now, out)
+
+
+def put(invocation: Invocation, now: int, out: list[Effect]) -> None:
+    invocation.modified_ms = now
+    invocation.version += 1
+    out.append(PutInvocation(invocation))

@@ -1,0 +1,198 @@
+"""The state of the core: every invocation that is not completed, and the lanes that give them their turn."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..serde import Value
+from .entries import Command, Failure, Notification, Outcome, Target
+from .waits import Wait
+
+__all__ = ["Action", "Invocation", "Journal", "Lane", "LaneKey", "State", "Status", "Timer", "TimerKind"]
+
+
+class Status(enum.Enum):
+    """Where an invocation stands."""
+
+    SCHEDULED = "scheduled"
+    """Not yet due."""
+    INBOXED = "inboxed"
+    """Waits for its key's turn."""
+    READY = "ready"
+    """Has its turn, waits for room in memory."""
+    RUNNING = "running"
+    """Its handler is in memory."""
+    SUSPENDED = "suspended"
+    """Waits for a result, out of memory."""
+    BACKING_OFF = "backing-off"
+    """Failed, waits for its next attempt."""
+    PAUSED = "paused"
+    """Waits for somebody to resume or kill it."""
+    COMPLETED = "completed"
+    """Over."""
+
+
+PARKED = frozenset({Status.SCHEDULED, Status.INBOXED, Status.READY, Status.SUSPENDED, Status.BACKING_OFF, Status.PAUSED})
+"""Not in memory: only its row and its stub are needed."""
+
+
+class Journal:
+    """The two logs of one invocation, and where each result arrived."""
+
+    __slots__ = ("arrivals", "commands", "notifications")
+
+    def __init__(self, commands: list[Command], notifications: list[Notification]) -> None:
+        self.commands = commands
+        self.notifications = notifications
+        self.arrivals: dict[int, tuple[int, Outcome]] = {entry.ref: (index, entry.outcome) for index, entry in enumerate(notifications)}
+
+
+@dataclass(slots=True)
+class Action:
+    """A side effect that has failed and is tried again.
+
+    Attributes:
+        failures: executions that failed.
+        first_ms: when the first one began, milliseconds since 1970.
+        next_ms: when the next one is due.
+        error: text of the last exception.
+    """
+
+    failures: int
+    first_ms: int
+    next_ms: int
+    error: str
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """One invocation. Only what decides about its fate stays in memory while it is parked; the journal comes and goes.
+
+    Attributes:
+        seq: number in order of creation; the key of its rows.
+        id: 128 random bits.
+        admission: its place in the inbox; 0 while it is not due.
+        journal: `None` while it is not in memory.
+        command_count, notification_count: lengths of the logs, known without the journal.
+        token: number of the attempt in memory, so that a late event of an earlier one is told apart; 0 for none.
+        attempt: `ctx.attempt`.
+        failures: failed attempts since the last resume, which the retry policy counts.
+        crashes: unclean exits in a row at which it was executing.
+        parent: sequence number and completion id of the awaited call that made it.
+        subscribers: the same, for awaited calls that attached to it later.
+        children: awaited calls below it that are not completed.
+        waiters: opaque tokens of callers outside.
+        wait: what a suspended one waits for.
+        seen: notifications that had arrived when the last attempt was suspended; -1 where it was not.
+        version: counts its records, so that it leaves memory only when all are on disk.
+    """
+
+    seq: int
+    id: bytes
+    target: Target
+    status: Status
+    created_ms: int
+    due_ms: int = 0
+    admission: int = 0
+    journal: Journal | None = None
+    command_count: int = 0
+    notification_count: int = 0
+    token: int = 0
+    live: bool = False
+    attempt: int = 1
+    failures: int = 0
+    crashes: int = 0
+    retry_ms: int = 0
+    started_ms: int = 0
+    completed_ms: int = 0
+    modified_ms: int = 0
+    retention_ms: int = 0
+    idempotency_key: str | None = None
+    parent: tuple[int, int] | None = None
+    subscribers: list[tuple[int, int]] = field(default_factory=list)
+    children: set[int] = field(default_factory=set)
+    waiters: list[object] = field(default_factory=list)
+    wait: Wait | None = None
+    actions: dict[int, Action] = field(default_factory=dict)
+    timers: int = 0
+    failure: str = ""
+    fault: str = ""
+    outcome_failure: Failure | None = None
+    seen: int = -1
+    version: int = 0
+
+
+LaneKey = tuple[str, str]
+"""Service and key; the key of a SINGLETON is empty."""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One key of a KEYED service, or a SINGLETON: who has the turn, who waits, and the state.
+
+    `state` is `None` while it is not in memory.
+    """
+
+    holder: int = 0
+    inbox: deque[int] = field(default_factory=deque)
+    state: dict[str, Value] | None = None
+
+
+class TimerKind(enum.IntEnum):
+    """What is due."""
+
+    START = 0
+    """A delayed invocation enters its inbox."""
+    SLEEP = 1
+    """A sleep is over."""
+    RETRY = 2
+    """An invocation's next attempt."""
+    ACTION = 3
+    """A side effect's next execution."""
+
+
+Timer = tuple[int, int, TimerKind, int]
+"""Due in milliseconds, sequence number, kind, completion id: ties go by age, then by kind."""
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """All that the core knows.
+
+    Attributes:
+        max_live: attempts in memory at once.
+        live: attempts in memory now, those being loaded included.
+        ready: invocations that wait for room, in order.
+    """
+
+    max_live: int
+    next_seq: int = 1
+    next_admission: int = 1
+    live: int = 0
+    invocations: dict[int, Invocation] = field(default_factory=dict)
+    by_id: dict[bytes, int] = field(default_factory=dict)
+    lanes: dict[LaneKey, Lane] = field(default_factory=dict)
+    ready: deque[int] = field(default_factory=deque)
+    timers: list[Timer] = field(default_factory=list)
+
+    def find(self, invocation_id: bytes) -> Invocation | None:
+        """The invocation of that id, unless it is completed or unknown."""
+        seq = self.by_id.get(invocation_id)
+        return None if seq is None else self.invocations[seq]
+
+    def add_timer(self, due_ms: int, kind: TimerKind, seq: int, completion_id: int = 0) -> None:
+        """Something will be due. Timers are never taken back: a stale one finds nothing to do."""
+        heapq.heappush(self.timers, (due_ms, seq, kind, completion_id))
+
+    def due(self, now_ms: int) -> Iterator[Timer]:
+        """Takes out what is due, in order."""
+        while self.timers and self.timers[0][0] <= now_ms:
+            yield heapq.heappop(self.timers)
+
+    def next_due_ms(self) -> int | None:
+        """When the next timer is due."""
+        return self.timers[0][0] if self.timers else None

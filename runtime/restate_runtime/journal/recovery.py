@@ -1,0 +1,83 @@
+"""A start: what was durable becomes the core's state, and goes on."""
+
+from __future__ import annotations
+
+from .effects import Effect
+from .events import Recover
+from .lifecycle import lane_key, pause, put, start
+from .model import Invocation, Lane, State, Status, TimerKind
+
+__all__ = ["recover"]
+
+CRASHES_BEFORE_PAUSE = 3
+"""Unclean exits in a row at which an invocation's own code was executing (CONTRACT R13)."""
+
+
+def recover(state: State, event: Recover, now: int, out: list[Effect]) -> None:
+    """Takes in every invocation that is not completed and starts those that can go on."""
+    state.next_seq = event.next_seq
+    state.next_admission = event.next_admission
+    for invocation in event.invocations:
+        state.invocations[invocation.seq] = invocation
+        state.by_id[invocation.id] = invocation.seq
+    for invocation in event.invocations:
+        if invocation.parent is not None:
+            parent = state.invocations.get(invocation.parent[0])
+            if parent is not None:
+                parent.children.add(invocation.seq)
+    for due_ms, seq, kind, completion_id in event.timers:
+        state.add_timer(due_ms, kind, seq, completion_id)
+        state.invocations[seq].timers += 1
+    for seq, completion_id, action in event.actions:
+        state.invocations[seq].actions[completion_id] = action
+        state.add_timer(action.next_ms, TimerKind.ACTION, seq, completion_id)
+    for seq, parent_seq, completion_id in event.subscribers:
+        state.invocations[seq].subscribers.append((parent_seq, completion_id))
+    in_order = sorted(event.invocations, key=lambda invocation: invocation.admission)
+    _fill_lanes(state, in_order)
+    for invocation in in_order:
+        if event.unclean:
+            _count_crash(state, invocation, event.executing, now, out)
+    for invocation in in_order:
+        _go_on(state, invocation, now, out)
+
+
+def _fill_lanes(state: State, in_order: list[Invocation]) -> None:
+    for invocation in in_order:
+        key = lane_key(invocation.target)
+        if key is None or invocation.status is Status.SCHEDULED:
+            continue
+        lane = state.lanes.get(key)
+        if lane is None:
+            lane = state.lanes[key] = Lane()
+        if invocation.status is Status.INBOXED:
+            lane.inbox.append(invocation.seq)
+        else:
+            lane.holder = invocation.seq
+
+
+def _count_crash(state: State, invocation: Invocation, executing: frozenset[bytes], now: int, out: list[Effect]) -> None:
+    if invocation.id in executing and invocation.status is Status.RUNNING:
+        invocation.crashes += 1
+        if invocation.crashes >= CRASHES_BEFORE_PAUSE:
+            error = f"it was executing at {invocation.crashes} unclean exits of the process in a row"
+            pause(state, invocation, "RT0303", error, now, out)
+        else:
+            put(invocation, now, out)
+    elif invocation.crashes:
+        invocation.crashes = 0
+        put(invocation, now, out)
+
+
+def _go_on(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    match invocation.status:
+        case Status.RUNNING | Status.READY:
+            start(state, invocation, now, out)
+        case Status.SUSPENDED if invocation.wait is None:
+            start(state, invocation, now, out)
+        case Status.SCHEDULED:
+            state.add_timer(invocation.due_ms, TimerKind.START, invocation.seq)
+        case Status.BACKING_OFF:
+            state.add_timer(invocation.retry_ms, TimerKind.RETRY, invocation.seq)
+        case Status.SUSPENDED | Status.INBOXED | Status.PAUSED | Status.COMPLETED:
+            pass

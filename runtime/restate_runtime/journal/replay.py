@@ -1,0 +1,220 @@
+"""The handler's side of the journal: matches what a handler asks against what it asked before.
+
+While commands are left, the n-th thing that the handler asks must be the n-th command, by kind and target; its value is taken from
+the journal. After the last one, commands are new and go to the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from ..identifiers import FIRST_AWAKEABLE_INDEX, invocation_id
+from .entries import (
+    Attach,
+    Call,
+    ClearAllState,
+    ClearState,
+    Command,
+    CompleteAwakeable,
+    GetState,
+    GetStateKeys,
+    Input,
+    OneWayCall,
+    Output,
+    Run,
+    SetState,
+    Sleep,
+)
+from .model import Journal
+from .nodes import Leaf
+
+__all__ = ["Mismatch", "Replay", "describe_command"]
+
+_IDENTITY: dict[type, Callable[[Any], object]] = {
+    Input: lambda _: None,
+    Output: lambda _: None,
+    GetState: attrgetter("name"),
+    SetState: attrgetter("name"),
+    ClearState: attrgetter("name"),
+    ClearAllState: lambda _: None,
+    GetStateKeys: lambda _: None,
+    Sleep: lambda _: None,
+    Call: attrgetter("target"),
+    OneWayCall: attrgetter("target"),
+    Run: attrgetter("name"),
+    Attach: attrgetter("invocation"),
+    CompleteAwakeable: attrgetter("invocation", "index"),
+}
+
+
+def describe_command(command: Command) -> str:
+    """A command for people: its kind and its target."""
+    match command:
+        case Input():
+            return "input"
+        case Output():
+            return "return"
+        case GetState():
+            return f"get state '{command.name}'"
+        case SetState():
+            return f"set state '{command.name}'"
+        case ClearState():
+            return f"clear state '{command.name}'"
+        case ClearAllState():
+            return "clear all state"
+        case GetStateKeys():
+            return "get state keys"
+        case Sleep():
+            return "sleep"
+        case Call():
+            return f"call {command.target}"
+        case OneWayCall():
+            return f"{'delayed' if command.due_ms else 'background'} call {command.target}"
+        case Run():
+            return f"run '{command.name}'"
+        case Attach():
+            return f"attach to {invocation_id(command.invocation)}"
+        case CompleteAwakeable():
+            return f"settle awakeable {command.index} of {invocation_id(command.invocation)}"
+
+
+class Mismatch(Exception):
+    """The handler does not do what its journal says."""
+
+    def __init__(self, index: int, recorded: str, recorded_at: str, attempted: str, attempted_at: str) -> None:
+        super().__init__(
+            f"entry {index} of the journal is: {recorded}{_place(recorded_at)}; the handler now attempts: {attempted}{_place(attempted_at)}. "
+            f"Nothing was performed after the difference. Restore the code and resume the invocation, or kill it."
+        )
+
+
+def _place(at: str) -> str:
+    return f" ({at})" if at else ""
+
+
+class Replay:
+    """One attempt's way along the journal.
+
+    Args:
+        journal: owned by the core, which appends to it.
+        seen: notifications that had arrived when the attempt before was suspended; `None` where none was.
+        emit: gives a new command to the core, which appends it; returns it as it was recorded.
+        want_action: a side effect is to be run: it has no result, and nothing recorded is left that could differ.
+        warn: takes a sentence about a value that differs from the recorded one.
+    """
+
+    __slots__ = (
+        "_deferred",
+        "_emit",
+        "_next_completion",
+        "_next_signal",
+        "_quiet_until",
+        "_want_action",
+        "_warn",
+        "journal",
+        "position",
+        "recorded",
+    )
+
+    def __init__(
+        self,
+        journal: Journal,
+        seen: int | None,
+        emit: Callable[[Command], Command],
+        want_action: Callable[[int], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.journal = journal
+        self.position = 1  # the input
+        self.recorded = len(journal.commands)
+        self._emit = emit
+        self._want_action = want_action
+        self._warn = warn
+        self._next_completion = 1
+        self._next_signal = FIRST_AWAKEABLE_INDEX
+        self._deferred: list[int] = []
+        self._quiet_until = seen
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the handler is where an earlier attempt has been already."""
+        return self.position < self.recorded or self._quiet_until is not None
+
+    def new_completion(self) -> int:
+        """The id of the next result."""
+        number = self._next_completion
+        self._next_completion = number + 1
+        return number
+
+    def new_signal(self) -> int:
+        """The index of the next awakeable."""
+        number = self._next_signal
+        self._next_signal = number + 1
+        return number
+
+    def leaf(self, ref: int) -> Leaf:
+        """The node of a result, settled where it has arrived already."""
+        return Leaf(ref, self.journal.arrivals.get(ref))
+
+    def issue(self, command: Command) -> Command:
+        """What the handler asks: the recorded command where there is one, else this one, recorded now.
+
+        Raises:
+            Mismatch: recorded is something else.
+        """
+        position = self.position
+        if position >= self.recorded:
+            recorded = self._emit(command)
+            self.position = position + 1
+            self._quiet_until = None
+            return recorded
+        recorded = self.journal.commands[position]
+        kind = type(command)
+        if type(recorded) is not kind or _IDENTITY[kind](recorded) != _IDENTITY[kind](command):
+            raise Mismatch(position, describe_command(recorded), recorded.at, describe_command(command), command.at)
+        self._compare_values(position, recorded, command)
+        self.position = position + 1
+        if self.position == self.recorded:
+            self._start_deferred()
+        return recorded
+
+    def _compare_values(self, position: int, recorded: Command, command: Command) -> None:
+        match recorded, command:
+            case SetState(), SetState():
+                differs = recorded.value != command.value
+            case ((Call() | OneWayCall()), (Call() | OneWayCall())):
+                differs = recorded.payload != command.payload
+            case _:
+                return
+        if differs:
+            self._warn(f"entry {position} ({describe_command(recorded)}) carries another value than recorded; the recorded one counts")
+
+    def run(self, completion_id: int) -> None:
+        """A side effect without a result is wanted; it begins when nothing recorded is left, so that a mismatch is found before."""
+        if self.position < self.recorded:
+            self._deferred.append(completion_id)
+        else:
+            self._want_action(completion_id)
+
+    def _start_deferred(self) -> None:
+        deferred, self._deferred = self._deferred, []
+        for completion_id in deferred:
+            self._want_action(completion_id)
+
+    def consumed(self, index: int) -> None:
+        """The handler awaited something that the notification at `index` settled."""
+        if self._quiet_until is not None and index >= self._quiet_until:
+            self._quiet_until = None
+
+    def blocked(self, at: str) -> None:
+        """The handler waits for something that has not arrived.
+
+        Raises:
+            Mismatch: commands are left; when they were recorded, what it waits for had arrived.
+        """
+        if self.position < self.recorded:
+            recorded = self.journal.commands[self.position]
+            raise Mismatch(self.position, describe_command(recorded), recorded.at, "await of a result that is not recorded", at)
+        self._quiet_until = None
