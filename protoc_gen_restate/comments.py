@@ -7,6 +7,8 @@ import textwrap
 
 __all__ = ["clean", "docstring", "literal", "visible"]
 
+# Quotes that would touch those of the docstring, or end it.
+_QUOTES = re.compile(r'\A"+|"{3,}|"+\Z')
 _LINE_BREAK = re.compile(r"\r\n|\r")
 
 
@@ -24,11 +26,10 @@ def docstring(text: str, indent: int) -> str:
 
     The text may hold anything: quotes, backslashes and control characters are escaped, so that nothing in a comment can end the string.
     """
-    first, *others = visible(text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')).split("\n")
-    if first.startswith('"'):
-        first = f"\\{first}"
+    escaped = _QUOTES.sub(lambda match: '\\"' * len(match.group()), text.strip().replace("\\", "\\\\"))
+    first, *others = visible(escaped).split("\n")
     if not others:
-        return f'"""{first[:-1]}\\""""' if first.endswith('"') and first != '\\"' else f'"""{first}"""'
+        return f'"""{first}"""'
     # Readers of docstrings, and formatters, take the smallest indentation for the margin.
     rest = textwrap.indent(textwrap.dedent("\n".join(others)), " " * indent)
     return f'"""{first}\n{rest}\n{" " * indent}"""'

@@ -275,3 +275,7 @@ _HEAD = """# What the generator checks
 
 Findings come as errors of protoc, one line each, all at once: `file:line:column: message [code]`. Nothing is generated while there are any.
 """
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

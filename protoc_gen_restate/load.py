@@ -50,7 +50,9 @@ class SourceMap:
     def comments(self, *path: int) -> str:
         """The comment above the thing at that path, else the one behind it."""
         found = self._by_path.get(path)
-        return "" if found is None else found.leading_comments or found.trailing_comments
+        text: str | bytes = "" if found is None else found.leading_comments or found.trailing_comments
+        # A file in another encoding than UTF-8: protobuf gives what it cannot decode as bytes.
+        return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""`python -m protoc_gen_restate generate`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from .conftest import CASES, INCLUDE, ROOT
+
+
+def generate(*arguments: str | Path, environment: Mapping[str, str] | None = None, flags: tuple[str, ...] = ()) -> tuple[int, str, str]:
+    command = [sys.executable, *flags, "-m", "protoc_gen_restate", "generate", *map(str, arguments)]
+    # An empty PATH shows that nothing has to be on it.
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "docs", env={**os.environ, "PATH": "", **(environment or {})})
+    return done.returncode, done.stdout, done.stderr
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_command_gives_messages_stubs_and_services(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "gen"
+    assert generate("-I", INCLUDE, "--out", out, INCLUDE / "tour" / "v1" / "tour.proto") == (0, "", "")
+    assert names(out) == ["tour/v1/tour_pb2.py", "tour/v1/tour_pb2.pyi", "tour/v1/tour_restate.py"]
+    assert (out / "tour/v1/tour_restate.py").read_bytes() == (ROOT / "generated/tour/v1/tour_restate.py").read_bytes()
+
+
+def test_a_folder_means_its_contracts_without_the_shipped_ones(tmp_path: Path) -> None:
+    assert generate("-I", INCLUDE, "--out", tmp_path, INCLUDE)[0] == 0
+    assert not (tmp_path / "dev").exists()
+    assert (tmp_path / "tour/v1/tour_restate.py").is_file()
+
+
+def test_shipped_contracts_are_generated_when_asked_for(tmp_path: Path) -> None:
+    assert generate("-I", INCLUDE, "--out", tmp_path, INCLUDE / "dev")[0] == 0
+    assert "dev/restate/services_restate.py" in names(tmp_path)
+
+
+def test_annotations_are_found_without_a_flag(tmp_path: Path) -> None:
+    case = CASES / "no_package"
+    assert generate("-I", case, "--out", tmp_path, case / "bare.proto")[0] == 0
+    assert names(tmp_path) == ["bare_pb2.py", "bare_pb2.pyi", "bare_restate.py"]
+
+
+def test_options_reach_the_plugin(tmp_path: Path) -> None:
+    case = CASES / "empty_keep"
+    assert generate("-I", case, "--out", tmp_path, "--opt", "empty=keep", case)[0] == 0
+    produced = (tmp_path / "empty_keep/empty_restate.py").read_bytes()
+    assert produced == (case / "expected/empty_keep/empty_restate.py").read_bytes()
+
+
+def test_faults_are_told_as_the_plugin_tells_them(tmp_path: Path) -> None:
+    case = CASES / "error_streaming"
+    code, stdout, stderr = generate("-I", case, "--out", tmp_path, case)
+    assert (code, stdout, stderr) == (1, "", (case / "errors.txt").read_text())
+
+
+def test_a_syntax_error_is_protocs_own_message(tmp_path: Path) -> None:
+    (tmp_path / "bad.proto").write_text('syntax = "proto3";\nmessage {}\n')
+    code, _, stderr = generate("-I", tmp_path, "--out", tmp_path / "out", tmp_path / "bad.proto")
+    assert code == 1
+    assert "bad.proto:2:9: " in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.proto"], "none.proto: no such file or folder [RST203]"),
+        ([str(ROOT / "docs")], f"{ROOT / 'docs'}: there is no .proto file in this folder [RST203]"),
+        (
+            [str(INCLUDE / "tour/v1/tour.proto")],
+            f"{INCLUDE / 'tour/v1/tour.proto'}: is below none of the import folders (.); name its root with -I [RST203]",
+        ),
+    ],
+)
+def test_paths_that_cannot_be_generated_are_named(arguments: list[str], message: str, tmp_path: Path) -> None:
+    assert generate("--out", tmp_path / "out", *arguments) == (1, "", f"{message}\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["dev/__init__.py", "dev.py", "dev/restate/__init__.py"])
+def test_what_hides_the_shipped_modules_is_refused_in_out_and_named_on_the_path(name: str, tmp_path: Path) -> None:
+    hiding = tmp_path / "out" / name
+    hiding.parent.mkdir(parents=True, exist_ok=True)
+    hiding.touch()
+    contract = ["-I", str(INCLUDE), str(INCLUDE / "tour")]
+    code, _, stderr = generate("--out", tmp_path / "out", *contract)
+    assert code == 1
+    assert stderr.startswith(f"{hiding}: hides")
+    assert "[RST202]" in stderr
+    code, _, stderr = generate("--out", tmp_path / "other", *contract, environment={"PYTHONPATH": str(tmp_path / "out")})
+    assert code == 0
+    assert stderr.startswith(f"warning: {hiding}: hides")
+
+
+def test_without_a_compiler_the_extra_is_named(tmp_path: Path) -> None:
+    # What an installation without the extra looks like to Python.
+    block = "import sys; sys.modules['grpc_tools'] = None; from protoc_gen_restate.generate import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", block, "-I", str(INCLUDE), "--out", str(tmp_path / "out"), str(INCLUDE / "tour")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": ""})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'protoc-gen-restate[codegen]'" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,90 @@
+"""The plugin as protoc sees it: what it declares, and what damaged requests give."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+from google.protobuf.compiler import plugin_pb2
+
+from protoc_gen_restate.plugin import respond
+
+REQUEST = Path(__file__).with_name("requests").joinpath("protoc-30.0.bin").read_bytes()
+
+
+def answer(data: bytes) -> plugin_pb2.CodeGeneratorResponse:
+    return plugin_pb2.CodeGeneratorResponse.FromString(respond(data))
+
+
+def changed(**fields: object) -> plugin_pb2.CodeGeneratorRequest:
+    request = plugin_pb2.CodeGeneratorRequest.FromString(REQUEST)
+    request.MergeFrom(plugin_pb2.CodeGeneratorRequest(**fields))  # type: ignore[arg-type]
+    return request
+
+
+def test_features_and_editions_are_declared() -> None:
+    response = answer(REQUEST)
+    assert response.supported_features == 3
+    assert response.minimum_edition == descriptor_pb2.EDITION_PROTO2
+    assert response.maximum_edition == descriptor_pb2.EDITION_2024
+
+
+def test_the_same_request_gives_the_same_bytes() -> None:
+    assert respond(REQUEST) == respond(REQUEST)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\xff" * 100, REQUEST[:-7], REQUEST[: len(REQUEST) // 2]])
+def test_what_is_not_a_request_gives_a_clear_error(data: bytes) -> None:
+    response = answer(data)
+    assert response.error.endswith("[RST001]")
+    assert not response.file
+
+
+def test_a_file_that_was_not_sent_gives_a_clear_error() -> None:
+    assert answer(changed(file_to_generate=["other.proto"]).SerializeToString()).error.endswith("[RST001]")
+
+
+def test_a_missing_dependency_gives_a_clear_error() -> None:
+    request = plugin_pb2.CodeGeneratorRequest.FromString(REQUEST)
+    del request.proto_file[0]
+    response = answer(request.SerializeToString())
+    assert "cannot load this file" in response.error
+    assert response.error.endswith("[RST002]")
+
+
+def test_without_source_info_everything_but_comments_is_there() -> None:
+    request = plugin_pb2.CodeGeneratorRequest.FromString(REQUEST)
+    for file in request.proto_file:
+        file.ClearField("source_code_info")
+    response = answer(request.SerializeToString())
+    assert not response.error
+    assert "class TicketServiceBase" in response.file[0].content
+    assert "Reserves the ticket" not in response.file[0].content
+
+
+def test_damaged_requests_never_end_in_a_fault_of_the_plugin() -> None:
+    dice = random.Random(20)
+    outcomes = set()
+    for _ in range(400):
+        data = bytearray(REQUEST)
+        for _ in range(dice.choice([1, 1, 2, 8])):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        response = answer(bytes(data))
+        assert "RST005" not in response.error, response.error
+        assert not (response.error and response.file)
+        outcomes.add(response.error[-8:] if response.error else "code")
+    assert {"code", "[RST001]", "[RST002]"} <= outcomes
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("emtpy=keep", "--restate_opt: unknown option 'emtpy'; there is 'empty' [RST004]"),
+        ("empty", "--restate_opt: option 'empty' is 'omit' or 'keep', not '' [RST004]"),
+        ("empty=keep,empty=omit", "--restate_opt: option 'empty' is given twice [RST004]"),
+    ],
+)
+def test_faulty_options_are_named(parameter: str, message: str) -> None:
+    assert answer(changed(parameter=parameter).SerializeToString()).error == message
