@@ -158,10 +158,10 @@ def build(session: nox.Session) -> None:
     session.install(*GROUPS["build"])
     with tempfile.TemporaryDirectory() as elsewhere:
         python = install_wheel(session, Path(elsewhere), "[codegen]")
-        example = Path(elsewhere, TOUR.parent.name)
-        shutil.copytree(ROOT / TOUR.parent, example, ignore=shutil.ignore_patterns("__pycache__"))
-        with session.chdir(example):
-            session.run(str(python), TOUR.name, *session.posargs, external=True, include_outer_env=False, env=empty_environment(python))
+        for folder in (TOUR.parent, Path("protos", "tour")):  # where the tour looks for its contract
+            shutil.copytree(ROOT / folder, Path(elsewhere, folder), ignore=shutil.ignore_patterns("__pycache__"))
+        with session.chdir(elsewhere):
+            session.run(str(python), str(TOUR), *session.posargs, external=True, include_outer_env=False, env=empty_environment(python))
 
 
 def install_wheel(session: nox.Session, folder: Path, extra: str) -> Path:
