@@ -160,8 +160,9 @@ def build(session: nox.Session) -> None:
         python = install_wheel(session, Path(elsewhere), "[codegen]")
         for folder in (TOUR.parent, Path("protos", "tour")):  # where the tour looks for its contract
             shutil.copytree(ROOT / folder, Path(elsewhere, folder), ignore=shutil.ignore_patterns("__pycache__"))
-        with session.chdir(elsewhere):
-            session.run(str(python), str(TOUR), *session.posargs, external=True, include_outer_env=False, env=empty_environment(python))
+        session.log(f"{python} {TOUR} in {elsewhere}")  # not session.run, which would put this session's own folder on PATH
+        if subprocess.run([python, TOUR, *session.posargs], cwd=elsewhere, env=empty_environment(python)).returncode != 0:
+            session.error("the tour failed from the wheel")
 
 
 def install_wheel(session: nox.Session, folder: Path, extra: str) -> Path:
