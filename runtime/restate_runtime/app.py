@@ -18,7 +18,7 @@ from .handler.service import Service
 from .retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .web.server import Server
 
 __all__ = ["App", "Started"]
 
@@ -62,19 +62,17 @@ class App:
         """
         async with Started(self.registry, options) as runtime:
             on_ready(runtime)
-            stopping = asyncio.ensure_future(stop.wait())
-            try:
-                await asyncio.wait({stopping, runtime.failed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopping.cancel()
+            # Whichever comes first: the word to stop, or the loss of the disk.
+            runtime.failed.add_done_callback(lambda _: stop.set())
+            await stop.wait()
             if runtime.failed.done():
                 raise runtime.failed.result()
 
     def run(self, **options: Any) -> None:
         """Serves until SIGTERM or Ctrl-C, as `restate-runtime serve` does; options as `start`."""
-        from .serving import serve_forever
+        from .serving import DEFAULT_ADMIN, DEFAULT_INGRESS, serve_forever
 
-        serve_forever(self, load_options({"ingress": "127.0.0.1:8080", "admin": "127.0.0.1:9070"} | options))
+        serve_forever(self, load_options({"ingress": DEFAULT_INGRESS, "admin": DEFAULT_ADMIN} | options))
 
 
 class Started:

@@ -3,7 +3,8 @@
 Two families that never mix:
 
 * An **outcome** ends an invocation: `TerminalError`, with a status code of gRPC.
-* A **fault** says that something could not be done at all: `RuntimeFault`, with a code `RTnnnn` of this project (`restate-runtime explain CODE`).
+* A **fault** says that something could not be done at all: `RuntimeFault`, with a code `RTnnnn` of this project
+  (`restate-runtime explain CODE`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """JSON to messages and back, with the exact place of every mistake.
 
-protobuf's own parser does the work. Only when it refuses a body, the JSON is walked again beside the message's descriptor, to say where
-the mistake is and what would be right.
+protobuf's own parser makes the message. Before that the JSON is walked beside the message's descriptor: the parser does not say where a
+mistake is, and lets some pass (an empty list for an object, letters that are no base64).
 """
 
 from __future__ import annotations
@@ -57,10 +57,13 @@ def from_json(body: bytes, type_: type[Message]) -> Message:
     Raises:
         TerminalError: INVALID_ARGUMENT, with the path of the field that does not fit.
     """
+    mistake = _mistake_in(body, type_.DESCRIPTOR)
+    if mistake is not None:
+        raise TerminalError(mistake, Code.INVALID_ARGUMENT)
     try:
         return json_format.Parse(body, type_())
     except Exception as error:  # the parser lets ValueError, TypeError, RecursionError, ... of odd values through
-        raise TerminalError(_explain(body, type_.DESCRIPTOR, error), Code.INVALID_ARGUMENT) from None
+        raise TerminalError(f"the body is no {type_.DESCRIPTOR.full_name}: {error}", Code.INVALID_ARGUMENT) from None
 
 
 class _Object(list[tuple[str, Any]]):
@@ -75,7 +78,7 @@ def _refuse(path: str, problem: str) -> NoReturn:
     raise _Mistake(f"{path or 'the body'}: {problem}")
 
 
-def _explain(body: bytes, descriptor: Descriptor, error: Exception) -> str:
+def _mistake_in(body: bytes, descriptor: Descriptor) -> str | None:
     try:
         value = json.loads(body.decode(), object_pairs_hook=_Object)
         _message(descriptor, value, "")
@@ -89,7 +92,7 @@ def _explain(body: bytes, descriptor: Descriptor, error: Exception) -> str:
         return "the body is nested too deeply"
     except ValueError as mistake:
         return f"the body is no JSON: {mistake}"
-    return f"the body is no {descriptor.full_name}: {error}"
+    return None
 
 
 def _kind(value: Any) -> str:

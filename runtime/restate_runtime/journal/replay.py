@@ -85,7 +85,8 @@ class Mismatch(Exception):
 
     def __init__(self, index: int, recorded: str, recorded_at: str, attempted: str, attempted_at: str) -> None:
         super().__init__(
-            f"entry {index} of the journal is: {recorded}{_place(recorded_at)}; the handler now attempts: {attempted}{_place(attempted_at)}. "
+            f"entry {index} of the journal is: {recorded}{_place(recorded_at)}; "
+            f"the handler now attempts: {attempted}{_place(attempted_at)}. "
             f"Nothing was performed after the difference. Restore the code and resume the invocation, or kill it."
         )
 

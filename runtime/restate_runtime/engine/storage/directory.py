@@ -59,9 +59,9 @@ class DataDirectory:
             owner = self._owner()
             os.close(self._lock)
             raise RuntimeFault("RT0201", f"the data directory {self.path} is in use by {owner}") from None
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, json.dumps(owner).encode(), 0)
+        os.pwrite(self._lock, json.dumps(mine).encode(), 0)
 
     def _owner(self) -> str:
         try:

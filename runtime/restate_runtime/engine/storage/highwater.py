@@ -34,7 +34,7 @@ def read_mark(path: Path) -> int | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    found = []
+    found: list[int] = []
     for start in (0, _RECORD.size):
         record = content[start : start + _RECORD.size]
         if len(record) == _RECORD.size:

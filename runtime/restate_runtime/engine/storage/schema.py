@@ -54,19 +54,30 @@ CREATE TABLE invocation (
 CREATE INDEX invocation_live ON invocation (seq) WHERE status <> 'completed';
 CREATE INDEX invocation_completed ON invocation (completed_ms) WHERE status = 'completed';
 
-CREATE TABLE command (seq INTEGER, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (seq, position)) STRICT, WITHOUT ROWID;
-CREATE TABLE notification (seq INTEGER, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (seq, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE command (
+    seq INTEGER, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE notification (
+    seq INTEGER, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE state (
     service TEXT, key TEXT, name TEXT, tag TEXT NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL,
     PRIMARY KEY (service, key, name)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE timer (seq INTEGER, completion INTEGER, due_ms INTEGER NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (seq, completion)) STRICT, WITHOUT ROWID;
+CREATE TABLE timer (
+    seq INTEGER, completion INTEGER, due_ms INTEGER NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (seq, completion)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE action (
-    seq INTEGER, completion INTEGER, failures INTEGER NOT NULL, first_ms INTEGER NOT NULL, next_ms INTEGER NOT NULL, error TEXT NOT NULL,
-    crc INTEGER NOT NULL, PRIMARY KEY (seq, completion)
+    seq INTEGER, completion INTEGER, failures INTEGER NOT NULL, first_ms INTEGER NOT NULL, next_ms INTEGER NOT NULL,
+    error TEXT NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (seq, completion)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE subscriber (
-    seq INTEGER, parent_seq INTEGER, parent_completion INTEGER, crc INTEGER NOT NULL, PRIMARY KEY (seq, parent_seq, parent_completion)
+    seq INTEGER, parent_seq INTEGER, parent_completion INTEGER, crc INTEGER NOT NULL,
+    PRIMARY KEY (seq, parent_seq, parent_completion)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE idempotency (
     service TEXT, method TEXT, key TEXT, idempotency_key TEXT, seq INTEGER NOT NULL, digest BLOB NOT NULL, crc INTEGER NOT NULL,
@@ -76,7 +87,8 @@ CREATE INDEX idempotency_seq ON idempotency (seq);
 
 -- The contracts of the hosted services, so that a stopped runtime's values can be decoded without the code.
 CREATE TABLE service (
-    name TEXT PRIMARY KEY, kind TEXT NOT NULL, methods TEXT NOT NULL, descriptors BLOB NOT NULL, revision INTEGER NOT NULL, crc INTEGER NOT NULL
+    name TEXT PRIMARY KEY, kind TEXT NOT NULL, methods TEXT NOT NULL, descriptors BLOB NOT NULL,
+    revision INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO meta VALUES (1, 1, 0, 0, 1, 1, 1);
