@@ -10,7 +10,7 @@ import jinja2
 
 from .comments import docstring, literal
 from .imports import ImportTable, Section, sort_key
-from .messages import Alias, Flavour
+from .messages import Alias, Flavour, Reference
 from .model import FieldRole, File, Message, Method, Service, ServiceKind
 from .naming import output_name
 from .options import EmptyMessages, Options
@@ -25,8 +25,8 @@ class MethodPage:
     """An rpc, with every expression that the template needs."""
 
     method: Method
-    request: str
-    response: str
+    request: Reference
+    response: Reference
     key_field: str | None
     empty_request: bool
     empty_response: bool
@@ -94,22 +94,16 @@ class Renderer:
             "restate": imports.module("restate_runtime", Section.THIRD_PARTY, "restate"),
         }
         names["property"] = self._property(file, imports)
-        references: dict[str, str] = {}
-        aliases: list[Alias] = []
+        references: dict[str, Reference] = {}
 
-        def expression(message: Message) -> str:
+        def reference(message: Message) -> Reference:
             if message.full_name not in references:
-                reference = self._flavour.reference(message, imports)
-                references[message.full_name] = reference.expression
-                if reference.alias is not None:
-                    aliases.append(reference.alias)
+                references[message.full_name] = self._flavour.reference(message, imports)
             return references[message.full_name]
 
         services = []
         for service in file.services:
-            methods = tuple(
-                self._method(service, method, expression(method.input), expression(method.output)) for method in service.methods
-            )
+            methods = tuple(self._method(service, method, reference(method.input), reference(method.output)) for method in service.methods)
             assert service.kind is not None, "checked by lint"
             services.append(
                 ServicePage(
@@ -121,14 +115,15 @@ class Renderer:
                     methods=methods,
                 )
             )
+        aliases = [found.alias for found in references.values() if found.alias is not None]
         if aliases:
             names["TYPE_CHECKING"] = imports.member("typing", "TYPE_CHECKING", Section.STANDARD)
             names["TypeAlias"] = imports.member("typing", "TypeAlias", Section.STANDARD)
-            if any(alias.static == "Any" for alias in aliases):
+            if any(alias.static is None for alias in aliases):
                 names["Any"] = imports.member("typing", "Any", Section.STANDARD)
         return ModulePage(file, tuple(services), tuple(imports.lines()), tuple(aliases), tuple(_exports(file)), names)
 
-    def _method(self, service: Service, method: Method, request: str, response: str) -> MethodPage:
+    def _method(self, service: Service, method: Method, request: Reference, response: Reference) -> MethodPage:
         keys = method.input.having(FieldRole.KEY)
         omit = self._options.empty is EmptyMessages.OMIT
         return MethodPage(

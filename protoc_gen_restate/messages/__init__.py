@@ -17,20 +17,27 @@ class Alias:
 
     Attributes:
         name: the name in the module.
-        static: the expression for type checkers.
+        static: the expression for type checkers; `None` where they cannot know the class.
         dynamic: the expression at run time.
     """
 
     name: str
-    static: str
+    static: str | None
     dynamic: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """How a module names a message class: an expression, and the alias that it needs, if any."""
+    """How a module names a message class.
 
-    expression: str
+    Attributes:
+        annotation: the expression for annotations.
+        value: the expression for the class itself.
+        alias: the name that these expressions need, if any.
+    """
+
+    annotation: str
+    value: str
     alias: Alias | None = None
 
 

@@ -11,6 +11,8 @@ from . import Alias, Reference
 
 __all__ = ["ProtobufFlavour"]
 
+_DESCRIPTOR = "DESCRIPTOR"
+
 
 class ProtobufFlavour:
     """`*_pb2` modules, imported absolutely, with the stubs of mypy-protobuf."""
@@ -19,21 +21,25 @@ class ProtobufFlavour:
 
     def reference(self, message: Message, imports: ImportTable) -> Reference:
         module = self._module(message.file, imports)
-        if all(map(is_plain, message.path)) and not imports.is_dynamic(module):
-            return Reference(".".join((module, *message.path)))
+        # Stubs say that `DESCRIPTOR` is the file's, also where a message takes the name.
+        unknown = imports.is_dynamic(module) or message.path[0] == _DESCRIPTOR
+        if all(map(is_plain, message.path)) and not unknown:
+            expression = ".".join((module, *message.path))
+            return Reference(expression, expression)
         name = imports.reserve("_".join(("message", *message.path)))
+        value = module
+        for part in message.path:
+            value = f'getattr({value}, "{part}")' if keyword.iskeyword(part) or part == _DESCRIPTOR else f"{value}.{part}"
+        if unknown:
+            return Reference(name, value, Alias(name, None, value))
         # mypy-protobuf puts `_r_` before a class that is called like a keyword.
         stub = ".".join((module, *(f"_r_{part}" if keyword.iskeyword(part) else part for part in message.path)))
-        dynamic = module
-        for part in message.path:
-            dynamic = f"{dynamic}.{part}" if not keyword.iskeyword(part) else f'getattr({dynamic}, "{part}")'
-        static = "Any" if imports.is_dynamic(module) else stub
-        return Reference(name, Alias(name, static, dynamic))
+        return Reference(name, name, Alias(name, stub, value))
 
     def file_descriptor(self, file: File, imports: ImportTable) -> str:
         module = self._module(file.name, imports)
-        if "DESCRIPTOR" not in file.definitions:
-            return f"{module}.DESCRIPTOR"
+        if _DESCRIPTOR not in file.definitions:
+            return f"{module}.{_DESCRIPTOR}"
         pool = imports.member("google.protobuf", "descriptor_pool", Section.THIRD_PARTY)
         return f'{pool}.Default().FindFileByName("{file.name}")'
 

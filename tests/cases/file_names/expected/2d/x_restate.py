@@ -35,8 +35,8 @@ DIGITS: Final = restate.ServiceDescriptor(
         restate.MethodDescriptor(
             name="Show",
             python_name="show",
-            request=message_Digit,
-            response=message_Digit_None,
+            request=x_pb2.Digit,
+            response=getattr(x_pb2.Digit, "None"),
             key_field="id",
             descriptor=_digits.methods_by_name["Show"],
         ),

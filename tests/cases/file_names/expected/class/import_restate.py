@@ -33,8 +33,8 @@ WORDS: Final = restate.ServiceDescriptor(
         restate.MethodDescriptor(
             name="Say",
             python_name="say",
-            request=message_Word,
-            response=message_Word,
+            request=import_pb2.Word,
+            response=import_pb2.Word,
             key_field="id",
             descriptor=_words.methods_by_name["Say"],
         ),

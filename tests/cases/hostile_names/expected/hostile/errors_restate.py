@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import abc as _abc
 import builtins as _builtins
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import restate_runtime as _restate
 from google.protobuf import descriptor_pool as _descriptor_pool
@@ -14,10 +14,12 @@ from google.protobuf import descriptor_pool as _descriptor_pool
 from hostile import errors_pb2 as _errors_pb2
 
 if TYPE_CHECKING:
-    message___Private: TypeAlias = _errors_pb2.__Private
-    message___Private___Inner: TypeAlias = _errors_pb2.__Private.__Inner
+    message___Private: TypeAlias = _errors_pb2.__Private  # pyright: ignore[reportPrivateUsage]
+    message_DESCRIPTOR: TypeAlias = Any
+    message___Private___Inner: TypeAlias = _errors_pb2.__Private.__Inner  # pyright: ignore[reportPrivateUsage]
 else:
     message___Private = _errors_pb2.__Private
+    message_DESCRIPTOR = getattr(_errors_pb2, "DESCRIPTOR")
     message___Private___Inner = _errors_pb2.__Private.__Inner
 
 __all__ = [
@@ -135,7 +137,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             name="Final",
             python_name="final",
             request=message___Private,
-            response=_errors_pb2.DESCRIPTOR,
+            response=getattr(_errors_pb2, "DESCRIPTOR"),
             key_field="id",
             descriptor=__restate.methods_by_name["Final"],
         ),
@@ -282,7 +284,7 @@ class RestateBase(_restate.Service):
         """The rpc typing."""
 
     @_abc.abstractmethod
-    async def final(self, ctx: _restate.KeyedContext, request: message___Private) -> _errors_pb2.DESCRIPTOR:
+    async def final(self, ctx: _restate.KeyedContext, request: message___Private) -> message_DESCRIPTOR:
         """The rpc Final."""
 
     @_abc.abstractmethod
@@ -391,7 +393,7 @@ class RestateClient(_restate.Client):
         return _restate.Method(self, RESTATE.methods[10])
 
     @_builtins.property
-    def final(self) -> _restate.Method[message___Private, _errors_pb2.DESCRIPTOR]:
+    def final(self) -> _restate.Method[message___Private, message_DESCRIPTOR]:
         """The rpc Final."""
         return _restate.Method(self, RESTATE.methods[11])
 

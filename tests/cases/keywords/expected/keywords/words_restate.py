@@ -12,10 +12,10 @@ import restate_runtime as restate
 from keywords import words_pb2
 
 if TYPE_CHECKING:
-    message_None: TypeAlias = words_pb2._r_None
-    message_class: TypeAlias = words_pb2._r_class
-    message_None_lambda: TypeAlias = words_pb2._r_None._r_lambda
-    message_True: TypeAlias = words_pb2._r_True
+    message_None: TypeAlias = words_pb2._r_None  # pyright: ignore[reportPrivateUsage]
+    message_class: TypeAlias = words_pb2._r_class  # pyright: ignore[reportPrivateUsage]
+    message_None_lambda: TypeAlias = words_pb2._r_None._r_lambda  # pyright: ignore[reportPrivateUsage]
+    message_True: TypeAlias = words_pb2._r_True  # pyright: ignore[reportPrivateUsage]
 else:
     message_None = getattr(words_pb2, "None")
     message_class = getattr(words_pb2, "class")

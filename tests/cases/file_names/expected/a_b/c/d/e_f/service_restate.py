@@ -36,7 +36,7 @@ DASHES: Final = restate.ServiceDescriptor(
             name="Draw",
             python_name="draw",
             request=service_pb2.Dash,
-            response=message_Word,
+            response=import_pb2.Word,
             key_field="id",
             descriptor=_dashes.methods_by_name["Draw"],
         ),
