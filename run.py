@@ -3,7 +3,7 @@
     python3 run.py tour     the ticket reservation tour, on the embedded runtime
     python3 run.py test     lint, type checks and all tests
 
-Everything goes into `.venv` and `.nox` beside this file; the system's Python is left alone. This file has to parse on a Python
+Everything goes into `.nox` beside this file; the system's Python is left alone, and so is a `.venv` of yours. This file has to parse on a Python
 that is too old for the project, in order to say so.
 """
 
@@ -14,7 +14,7 @@ import sys
 
 MINIMUM = (3, 11)
 ROOT = os.path.dirname(os.path.abspath(__file__))
-VENV = os.path.join(ROOT, ".venv")
+VENV = os.path.join(ROOT, ".nox", "run")
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "installed")
 
@@ -41,7 +41,7 @@ def main():  # type: () -> int
 
 
 def install():  # type: () -> int
-    """Makes `.venv` with the project and nox in it; does nothing where that is done already."""
+    """Makes `.nox/run` with the project and nox in it; does nothing where that is done already."""
     import tomllib
 
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
