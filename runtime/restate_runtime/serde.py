@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 import msgspec
 from google.protobuf import json_format, message_factory, symbol_database
@@ -39,7 +39,6 @@ class SerdeError(TypeError):
     """A value that cannot be stored, or stored bytes that do not fit the type asked for."""
 
 
-@runtime_checkable
 class Serde(Protocol[T]):
     """A user's own encoding. `name` is stored beside the bytes and must stay the same."""
 
@@ -54,6 +53,12 @@ class Serde(Protocol[T]):
         ...
 
 
+def is_serde(type_: object) -> TypeGuard[Serde[Any]]:
+    """Whether it is a `Serde`. A message class is none, although it has methods of such names in some libraries."""
+    # Not isinstance: with a protocol that costs more than the rest of a state access.
+    return not isinstance(type_, type) and hasattr(type_, "deserialize") and hasattr(type_, "serialize")
+
+
 def is_message_type(type_: object) -> bool:
     """Whether it is a protobuf message class."""
     return isinstance(type_, type) and issubclass(type_, Message)
@@ -61,7 +66,7 @@ def is_message_type(type_: object) -> bool:
 
 def type_name(type_: object) -> str:
     """A type's name for error messages."""
-    if isinstance(type_, Serde):
+    if is_serde(type_):
         return _SERDE + type_.name
     if is_message_type(type_):
         return str(cast(Any, type_).DESCRIPTOR.full_name)
@@ -83,7 +88,7 @@ def encode(value: object, type_: object = None) -> Value:
             return Value(_MESSAGE + value.DESCRIPTOR.full_name, value.SerializeToString())
         except Exception as error:  # EncodeError: a required field of proto2 is missing
             raise SerdeError(f"a {value.DESCRIPTOR.full_name} cannot be stored: {error}") from error
-    if type_ is not None and isinstance(type_, Serde) and not isinstance(type_, type):
+    if type_ is not None and is_serde(type_):
         return Value(_SERDE + type_.name, type_.serialize(value))
     try:
         data = _encode_json(value)
@@ -122,7 +127,7 @@ def decode(value: Value, type_: Any) -> Any:
         SerdeError: it does not fit; the message names the stored and the wanted type.
     """
     tag = value.tag
-    if tag == _JSON and not is_message_type(type_) and not (isinstance(type_, Serde) and not isinstance(type_, type)):
+    if tag == _JSON and not is_message_type(type_) and not is_serde(type_):
         try:
             decoder = _json_decoder(type_)
         except TypeError as error:
@@ -136,7 +141,7 @@ def decode(value: Value, type_: Any) -> Any:
             return _parse(type_, value.data)
         if tag == _JSON:
             return _parse_json(type_, value.data)
-    elif isinstance(type_, Serde) and not isinstance(type_, type):
+    elif is_serde(type_):
         if tag in (RAW, _SERDE + type_.name):
             return type_.deserialize(value.data)
     elif tag == RAW:

@@ -118,7 +118,7 @@ class Shell:
         for effect in step(self.state, event, self.now_ms()):
             if committer.add(effect):
                 recorded = True
-                if isinstance(effect, (PutState, ClearStates)):
+                if type(effect) is PutState or type(effect) is ClearStates:
                     self._keep_state(effect.lane)
                 continue
             match effect:

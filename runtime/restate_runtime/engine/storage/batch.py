@@ -21,7 +21,7 @@ from ...journal.effects import (
     PutTimer,
 )
 from ...journal.entries import Notification, Outcome, Output, encode_entry
-from ...journal.model import PARKED, Status
+from ...journal.model import PARKED
 from .rows import invocation_row, sealed, sealed_entry
 
 __all__ = ["Batch", "Statement"]
@@ -97,49 +97,62 @@ class Batch:
 
     def add(self, record: Effect) -> bool:
         """Takes a record; `False` where the effect is none."""
-        match record:
-            case PutCommand():
-                entry = encode_entry(record.command)
-                self._commands.append(sealed_entry(b"command", record.seq, record.index, entry))
-                if isinstance(record.command, Output):
-                    self.outcomes[record.seq] = record.command.outcome
-            case PutInvocation():
-                invocation = record.invocation
-                self.invocations[invocation.seq] = invocation_row(invocation)
-                if invocation.status in PARKED:
-                    self.parked[invocation.seq] = invocation.version
-                elif invocation.status is Status.COMPLETED:
-                    self.parked.pop(invocation.seq, None)
-            case PutNotification():
-                entry = encode_entry(record.notification)
-                self._notification_rows.append(sealed_entry(b"notification", record.seq, record.index, entry))
-                self.notifications.setdefault(record.seq, []).append(record.notification)
-            case PutState():
-                key = (*record.lane, record.name)
-                self.state[key] = None if record.value is None else (record.value.tag, record.value.data)
-            case ClearStates():
-                for key in [key for key in self.state if key[:2] == record.lane]:
-                    del self.state[key]
-                self._clears.append(record.lane)
-            case PutTimer():
-                self.timers[record.seq, record.completion_id] = record.due_ms
-            case DropTimer():
-                self.timers[record.seq, record.completion_id] = None
-            case PutAction():
-                self.actions[record.seq, record.completion_id] = record
-            case DropAction():
-                self.actions[record.seq, record.completion_id] = None
-            case PutIdempotency():
-                owner = record.invocation
-                scope = (owner.target.service, owner.target.method, owner.target.key or "", owner.idempotency_key or "")
-                self.idempotency[scope] = (owner.seq, owner.id, record.request_digest)
-            case PutSubscriber():
-                self._subscribers.append((record.seq, record.parent, record.completion_id))
-            case ForgetRows():
-                self.forget.append((record.seq,))
-            case _:
-                return False
+        take = _TAKE.get(type(record))
+        if take is None:
+            return False
+        take(self, record)
         return True
+
+    def _put_command(self, record: PutCommand) -> None:
+        command = record.command
+        self._commands.append(sealed_entry(b"command", record.seq, record.index, encode_entry(command)))
+        if isinstance(command, Output):
+            self.outcomes[record.seq] = command.outcome
+
+    def _put_invocation(self, record: PutInvocation) -> None:
+        invocation = record.invocation
+        self.invocations[invocation.seq] = invocation_row(invocation)
+        if invocation.status in PARKED:
+            self.parked[invocation.seq] = invocation.version
+        elif self.parked:
+            self.parked.pop(invocation.seq, None)
+
+    def _put_notification(self, record: PutNotification) -> None:
+        notification = record.notification
+        self._notification_rows.append(sealed_entry(b"notification", record.seq, record.index, encode_entry(notification)))
+        self.notifications.setdefault(record.seq, []).append(notification)
+
+    def _put_state(self, record: PutState) -> None:
+        value = record.value
+        self.state[(*record.lane, record.name)] = None if value is None else (value.tag, value.data)
+
+    def _clear_states(self, record: ClearStates) -> None:
+        for key in [key for key in self.state if key[:2] == record.lane]:
+            del self.state[key]
+        self._clears.append(record.lane)
+
+    def _put_timer(self, record: PutTimer) -> None:
+        self.timers[record.seq, record.completion_id] = record.due_ms
+
+    def _drop_timer(self, record: DropTimer) -> None:
+        self.timers[record.seq, record.completion_id] = None
+
+    def _put_action(self, record: PutAction) -> None:
+        self.actions[record.seq, record.completion_id] = record
+
+    def _drop_action(self, record: DropAction) -> None:
+        self.actions[record.seq, record.completion_id] = None
+
+    def _put_idempotency(self, record: PutIdempotency) -> None:
+        owner = record.invocation
+        scope = (owner.target.service, owner.target.method, owner.target.key or "", owner.idempotency_key or "")
+        self.idempotency[scope] = (owner.seq, owner.id, record.request_digest)
+
+    def _put_subscriber(self, record: PutSubscriber) -> None:
+        self._subscribers.append((record.seq, record.parent, record.completion_id))
+
+    def _forget_rows(self, record: ForgetRows) -> None:
+        self.forget.append((record.seq,))
 
     def statements(self) -> list[Statement]:
         """What to execute, in an order in which clears come before what was set after them."""
@@ -184,3 +197,19 @@ class Batch:
             ("DELETE FROM idempotency WHERE seq = ?", self.purge),
         ]
         return [(sql, rows) for sql, rows in found if rows]
+
+
+_TAKE: dict[type, Callable[[Batch, Any], None]] = {
+    PutCommand: Batch._put_command,
+    PutInvocation: Batch._put_invocation,
+    PutNotification: Batch._put_notification,
+    PutState: Batch._put_state,
+    ClearStates: Batch._clear_states,
+    PutTimer: Batch._put_timer,
+    DropTimer: Batch._drop_timer,
+    PutAction: Batch._put_action,
+    DropAction: Batch._drop_action,
+    PutIdempotency: Batch._put_idempotency,
+    PutSubscriber: Batch._put_subscriber,
+    ForgetRows: Batch._forget_rows,
+}
