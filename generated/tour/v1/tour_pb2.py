@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12tour/v1/tour.proto\x12\x07tour.v1\x1a\x15\x64\x65v/restate/ext.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"9\n\rReserveTicket\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x11\n\tticket_id\x18\x02 \x01(\t\"?\n\x13\x45xpireTicketRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x11\n\tticket_id\x18\x02 \x01(\t\"(\n\x0f\x43heckoutRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\"u\n\x04\x43\x61rt\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.tour.v1.Cart.Item\x1aJ\n\x04Item\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12/\n\x0breserved_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x06Ticket\x12\x17\n\tticket_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"{\n\x0bTicketState\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.tour.v1.TicketState.Status\x12\x0e\n\x06holder\x18\x02 \x01(\t\"/\n\x06Status\x12\r\n\tAVAILABLE\x10\x00\x12\x0c\n\x08RESERVED\x10\x01\x12\x08\n\x04SOLD\x10\x02\"7\n\x13\x43heckoutFlowRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07tickets\x18\x02 \x03(\t\":\n\x13PaymentConfirmation\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\x11\n\treference\x18\x02 \x01(\t\"\'\n\x04Sale\x12\x0f\n\x07tickets\x18\x01 \x03(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"A\n\x0f\x42oxOfficeTotals\x12\r\n\x05sales\x18\x01 \x01(\x03\x12\x0f\n\x07tickets\x18\x02 \x01(\x03\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x32\xdc\x01\n\x0bUserSession\x12?\n\tAddTicket\x12\x16.tour.v1.ReserveTicket\x1a\x1a.google.protobuf.BoolValue\x12\x44\n\x0c\x45xpireTicket\x12\x1c.tour.v1.ExpireTicketRequest\x1a\x16.google.protobuf.Empty\x12@\n\x08\x43heckout\x12\x18.tour.v1.CheckoutRequest\x1a\x1a.google.protobuf.BoolValue\x1a\x04\x90\x82\x19\x01\x32\xba\x01\n\rTicketService\x12\x36\n\x07Reserve\x12\x0f.tour.v1.Ticket\x1a\x1a.google.protobuf.BoolValue\x12\x34\n\tUnreserve\x12\x0f.tour.v1.Ticket\x1a\x16.google.protobuf.Empty\x12\x35\n\nMarkAsSold\x12\x0f.tour.v1.Ticket\x1a\x16.google.protobuf.Empty\x1a\x04\x90\x82\x19\x01\x32T\n\x08\x43heckout\x12\x42\n\x06Handle\x12\x1c.tour.v1.CheckoutFlowRequest\x1a\x1a.google.protobuf.BoolValue\x1a\x04\x90\x82\x19\x00\x32~\n\tBoxOffice\x12/\n\x06Record\x12\r.tour.v1.Sale\x1a\x16.google.protobuf.Empty\x12:\n\x06Totals\x12\x16.google.protobuf.Empty\x1a\x18.tour.v1.BoxOfficeTotals\x1a\x04\x90\x82\x19\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12tour/v1/tour.proto\x12\x07tour.v1\x1a\x15\x64\x65v/restate/ext.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"9\n\rReserveTicket\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x11\n\tticket_id\x18\x02 \x01(\t\"p\n\x13\x45xpireTicketRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12/\n\x0breserved_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x0f\x43heckoutRequest\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\"u\n\x04\x43\x61rt\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.tour.v1.Cart.Item\x1aJ\n\x04Item\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12/\n\x0breserved_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x06Ticket\x12\x17\n\tticket_id\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"{\n\x0bTicketState\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.tour.v1.TicketState.Status\x12\x0e\n\x06holder\x18\x02 \x01(\t\"/\n\x06Status\x12\r\n\tAVAILABLE\x10\x00\x12\x0c\n\x08RESERVED\x10\x01\x12\x08\n\x04SOLD\x10\x02\"7\n\x13\x43heckoutFlowRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07tickets\x18\x02 \x03(\t\":\n\x13PaymentConfirmation\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\x11\n\treference\x18\x02 \x01(\t\"\'\n\x04Sale\x12\x0f\n\x07tickets\x18\x01 \x03(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"A\n\x0f\x42oxOfficeTotals\x12\r\n\x05sales\x18\x01 \x01(\x03\x12\x0f\n\x07tickets\x18\x02 \x01(\x03\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x32\xdc\x01\n\x0bUserSession\x12?\n\tAddTicket\x12\x16.tour.v1.ReserveTicket\x1a\x1a.google.protobuf.BoolValue\x12\x44\n\x0c\x45xpireTicket\x12\x1c.tour.v1.ExpireTicketRequest\x1a\x16.google.protobuf.Empty\x12@\n\x08\x43heckout\x12\x18.tour.v1.CheckoutRequest\x1a\x1a.google.protobuf.BoolValue\x1a\x04\x90\x82\x19\x01\x32\xba\x01\n\rTicketService\x12\x36\n\x07Reserve\x12\x0f.tour.v1.Ticket\x1a\x1a.google.protobuf.BoolValue\x12\x34\n\tUnreserve\x12\x0f.tour.v1.Ticket\x1a\x16.google.protobuf.Empty\x12\x35\n\nMarkAsSold\x12\x0f.tour.v1.Ticket\x1a\x16.google.protobuf.Empty\x1a\x04\x90\x82\x19\x01\x32T\n\x08\x43heckout\x12\x42\n\x06Handle\x12\x1c.tour.v1.CheckoutFlowRequest\x1a\x1a.google.protobuf.BoolValue\x1a\x04\x90\x82\x19\x00\x32~\n\tBoxOffice\x12/\n\x06Record\x12\r.tour.v1.Sale\x1a\x16.google.protobuf.Empty\x12:\n\x06Totals\x12\x16.google.protobuf.Empty\x1a\x18.tour.v1.BoxOfficeTotals\x1a\x04\x90\x82\x19\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,33 +54,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVETICKET']._serialized_start=148
   _globals['_RESERVETICKET']._serialized_end=205
   _globals['_EXPIRETICKETREQUEST']._serialized_start=207
-  _globals['_EXPIRETICKETREQUEST']._serialized_end=270
-  _globals['_CHECKOUTREQUEST']._serialized_start=272
-  _globals['_CHECKOUTREQUEST']._serialized_end=312
-  _globals['_CART']._serialized_start=314
-  _globals['_CART']._serialized_end=431
-  _globals['_CART_ITEM']._serialized_start=357
-  _globals['_CART_ITEM']._serialized_end=431
-  _globals['_TICKET']._serialized_start=433
-  _globals['_TICKET']._serialized_end=483
-  _globals['_TICKETSTATE']._serialized_start=485
-  _globals['_TICKETSTATE']._serialized_end=608
-  _globals['_TICKETSTATE_STATUS']._serialized_start=561
-  _globals['_TICKETSTATE_STATUS']._serialized_end=608
-  _globals['_CHECKOUTFLOWREQUEST']._serialized_start=610
-  _globals['_CHECKOUTFLOWREQUEST']._serialized_end=665
-  _globals['_PAYMENTCONFIRMATION']._serialized_start=667
-  _globals['_PAYMENTCONFIRMATION']._serialized_end=725
-  _globals['_SALE']._serialized_start=727
-  _globals['_SALE']._serialized_end=766
-  _globals['_BOXOFFICETOTALS']._serialized_start=768
-  _globals['_BOXOFFICETOTALS']._serialized_end=833
-  _globals['_USERSESSION']._serialized_start=836
-  _globals['_USERSESSION']._serialized_end=1056
-  _globals['_TICKETSERVICE']._serialized_start=1059
-  _globals['_TICKETSERVICE']._serialized_end=1245
-  _globals['_CHECKOUT']._serialized_start=1247
-  _globals['_CHECKOUT']._serialized_end=1331
-  _globals['_BOXOFFICE']._serialized_start=1333
-  _globals['_BOXOFFICE']._serialized_end=1459
+  _globals['_EXPIRETICKETREQUEST']._serialized_end=319
+  _globals['_CHECKOUTREQUEST']._serialized_start=321
+  _globals['_CHECKOUTREQUEST']._serialized_end=361
+  _globals['_CART']._serialized_start=363
+  _globals['_CART']._serialized_end=480
+  _globals['_CART_ITEM']._serialized_start=406
+  _globals['_CART_ITEM']._serialized_end=480
+  _globals['_TICKET']._serialized_start=482
+  _globals['_TICKET']._serialized_end=532
+  _globals['_TICKETSTATE']._serialized_start=534
+  _globals['_TICKETSTATE']._serialized_end=657
+  _globals['_TICKETSTATE_STATUS']._serialized_start=610
+  _globals['_TICKETSTATE_STATUS']._serialized_end=657
+  _globals['_CHECKOUTFLOWREQUEST']._serialized_start=659
+  _globals['_CHECKOUTFLOWREQUEST']._serialized_end=714
+  _globals['_PAYMENTCONFIRMATION']._serialized_start=716
+  _globals['_PAYMENTCONFIRMATION']._serialized_end=774
+  _globals['_SALE']._serialized_start=776
+  _globals['_SALE']._serialized_end=815
+  _globals['_BOXOFFICETOTALS']._serialized_start=817
+  _globals['_BOXOFFICETOTALS']._serialized_end=882
+  _globals['_USERSESSION']._serialized_start=885
+  _globals['_USERSESSION']._serialized_end=1105
+  _globals['_TICKETSERVICE']._serialized_start=1108
+  _globals['_TICKETSERVICE']._serialized_end=1294
+  _globals['_CHECKOUT']._serialized_start=1296
+  _globals['_CHECKOUT']._serialized_end=1380
+  _globals['_BOXOFFICE']._serialized_start=1382
+  _globals['_BOXOFFICE']._serialized_end=1508
 # @@protoc_insertion_point(module_scope)

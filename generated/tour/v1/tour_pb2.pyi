@@ -58,19 +58,25 @@ class ExpireTicketRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     TICKET_ID_FIELD_NUMBER: _builtins.int
+    RESERVED_AT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user whose cart it is: the key of UserSession."""
     ticket_id: _builtins.str
     """The ticket to take out of the cart."""
+    @_builtins.property
+    def reserved_at(self) -> _timestamp_pb2.Timestamp:
+        """Only the reservation of that moment: the user may have lost the ticket and reserved it again. Any reservation where it is left out."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         ticket_id: _builtins.str = ...,
+        reserved_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reserved_at", b"reserved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ticket_id", b"ticket_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reserved_at", b"reserved_at", "ticket_id", b"ticket_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
