@@ -89,8 +89,9 @@ class Driver:
 
     def abandon(self, seq: int) -> None:
         """The attempt is over: killed."""
-        attempt = self._attempts.pop(seq, None)
+        attempt = self._attempts.get(seq)
         if attempt is not None:
+            self.forget(attempt)
             self._waiting.pop(attempt, None)
             attempt.abandon()
 
@@ -114,14 +115,14 @@ class Driver:
         """The attempt does not count any more."""
         if self._attempts.get(attempt.invocation.seq) is attempt:
             del self._attempts[attempt.invocation.seq]
+            if self._idle is not None and not self._attempts and not self._idle.done():
+                self._idle.set_result(None)
 
     def ended(self, attempt: Attempt) -> None:
         """The handler's task is over."""
         for action in attempt.actions.values():
             action.cancel()
         self.forget(attempt)
-        if self._idle is not None and not self._attempts and not self._idle.done():
-            self._idle.set_result(None)
 
     def blocked(self, attempt: Attempt) -> None:
         """The handler waits for a result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,15 +17,25 @@ from .schema import SCHEMA_VERSION, create
 __all__ = ["Database", "connect", "verify"]
 
 
-def connect(path: Path, *, read_only: bool) -> apsw.Connection:
+def connect(path: Path, *, read_only: bool, stopped: bool = False) -> apsw.Connection:
     """A connection with the settings that durability rests on.
+
+    Args:
+        path: the database file.
+        read_only: whether nothing may be written.
+        stopped: nobody else has the file open; then a reader leaves no file behind.
 
     Raises:
         RuntimeFault: RT0202, the file cannot be opened; RT0204, it is no database.
     """
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    log = path.with_name(path.name + "-wal")
+    # Without a log to take into account the file is all there is, and SQLite need not make files of its own to read it.
+    alone = stopped and read_only and (not log.exists() or log.stat().st_size == 0)
     try:
-        connection = apsw.Connection(str(path), flags=flags)
+        connection = apsw.Connection(
+            path.as_uri() + ("?immutable=1" if alone else ""), flags=flags | apsw.SQLITE_OPEN_URI
+        )
         connection.set_busy_timeout(0 if not read_only else 1000)
         if not read_only:
             mode = connection.pragma("journal_mode", "wal")
@@ -86,11 +97,19 @@ class Database:
         fresh = not directory.database.exists()
         if fresh and not accept_data_loss and directory.highwater.exists() and (read_mark(directory.highwater) or 0) > 0:
             raise RuntimeFault("RT0203", f"{directory.database} is missing, although commits were acknowledged: restore it from a backup")
-        # Opened once, never by hand: see directory.py.
+        if not fresh:
+            # Through a reader: closing a writer would move a damaged log into the file, and the evidence would be gone.
+            reader = connect(directory.database, read_only=True, stopped=True)
+            try:
+                verify(reader, directory, accept_data_loss=accept_data_loss)
+            finally:
+                reader.close()
+        else:
+            # The log inherits the permissions of the file.
+            os.close(os.open(directory.database, os.O_CREAT | os.O_CLOEXEC, 0o600))
         self.connection = connect(directory.database, read_only=False)
         if fresh:
             create(self.connection)
-        verify(self.connection, directory, accept_data_loss=accept_data_loss)
         epoch, batch, clean, next_seq, next_admission = self.connection.execute(
             "SELECT epoch, batch, clean, next_seq, next_admission FROM meta"
         ).get

@@ -43,6 +43,8 @@ class DataDirectory:
             if not self.path.is_dir():
                 what = "is not a directory" if self.path.exists() else "does not exist"
                 raise RuntimeFault("RT0202", f"the data directory {self.path} {what}")
+            if create and not any(self.path.iterdir()):
+                self.path.chmod(0o700)  # made beforehand, with whatever mode
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             raise RuntimeFault("RT0202", f"the data directory {self.path} is not a directory") from None

@@ -36,7 +36,7 @@ def _owned(data_dir: Path) -> Iterator[tuple[DataDirectory, apsw.Connection]]:
     try:
         if not directory.database.exists():
             raise RuntimeFault("RT0202", f"{directory.path} is not a data directory: it has no {directory.database.name}")
-        connection = connect(directory.database, read_only=True)
+        connection = connect(directory.database, read_only=True, stopped=True)
         try:
             yield directory, connection
         finally:
