@@ -84,7 +84,7 @@ def _as_json(runtime: Runtime) -> str:
         "ingress": runtime.ingress_url,
         "grpc": runtime.grpc_address,
         "admin": runtime.admin_url,
-        "data_dir": str(runtime.data_dir),
+        "data_dir": str(runtime.data_dir.resolve()),
         "pid": os.getpid(),
     }
     return msgspec.json.encode(addresses).decode()

@@ -11,7 +11,7 @@ from aiohttp import web
 from ..engine.protocol import Engine
 from ..errors import Code, TerminalError
 from ..web.errors import CallError, json_response
-from ..web.server import Server, listen
+from ..web.server import Server, listen, path_parts
 from ..web.values import read_reason, read_value
 
 __all__ = ["start_admin"]
@@ -42,7 +42,7 @@ class _Admin:
         self._limit = engine.options.max_message_size
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        match request.path.strip("/").split("/"):
+        match path_parts(request):
             case ["health"]:
                 _expect(request, "GET")
                 return json_response({"status": "ok"})

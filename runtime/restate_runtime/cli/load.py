@@ -25,9 +25,9 @@ def load_app(target: str) -> App:
             App without services.
     """
     module_name, colon, attribute = target.partition(":")
-    if not colon or not module_name or not attribute:
-        stem = module_name.removesuffix(".py").replace(os.sep, ".")
-        raise RuntimeFault("RT0005", f"'{target}' names no App: write MODULE:APP, such as {stem or 'module'}:app")
+    stem = module_name.removesuffix(".py").replace(os.sep, ".")
+    if not colon or not attribute or stem != module_name or not module_name:
+        raise RuntimeFault("RT0005", f"'{target}' names no App: write MODULE:APP, such as {stem or 'module'}:{attribute or 'app'}")
     use_working_directory()
     found: Any = _import(module_name)
     for name in attribute.split("."):

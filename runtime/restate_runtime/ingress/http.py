@@ -19,7 +19,7 @@ from ..handler.client import OutgoingCall, delay_milliseconds
 from ..transcode import from_json, to_json
 from ..web.errors import CallError, error_response, json_response
 from ..web.order import ORDER, Turns
-from ..web.server import Server, listen, read_body
+from ..web.server import Server, listen, path_parts, read_body
 from ..web.values import media_type, read_reason, read_value
 from .headers import forwarded, retention_of, timeout_of
 
@@ -148,7 +148,7 @@ class _Ingress:
     # Everything else
 
     async def _other(self, request: web.BaseRequest) -> web.Response:
-        match request.path.split("/")[1:]:
+        match path_parts(request):
             case ["restate", "health"]:
                 _expect(request, "GET")
                 return json_response({"status": "ok"})

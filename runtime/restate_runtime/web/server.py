@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -16,7 +17,7 @@ from ..errors import Code, RuntimeFault, TerminalError
 from .errors import CallError, error_response
 from .guard import Guard
 
-__all__ = ["Server", "listen", "read_body", "split_address"]
+__all__ = ["Server", "listen", "path_parts", "read_body", "split_address"]
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -119,6 +120,11 @@ async def listen(handle: Handle, address: str, option: str) -> Server:
                 reason = str(error)
         raise RuntimeFault("RT0004", f"{option}: cannot listen on {address}: {reason}") from None
     return Server(server, listener, host)
+
+
+def path_parts(request: web.BaseRequest) -> list[str]:
+    """The parts of the path, decoded one by one: a key may hold a slash."""
+    return [unquote(part) for part in request.rel_url.raw_path.split("/")[1:]]
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
