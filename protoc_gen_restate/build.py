@@ -15,7 +15,7 @@ from .shipped import is_shipped
 __all__ = ["build"]
 
 # Field numbers in descriptor.proto, which paths of SourceCodeInfo are made of.
-_SYNTAX, _PACKAGE, _MESSAGE, _SERVICE = 12, 2, 4, 6
+_PACKAGE, _MESSAGE, _SERVICE, _SYNTAX, _EDITION = 2, 4, 6, 12, 14
 _NESTED, _FIELD, _METHOD, _INPUT = 3, 2, 2, 2
 
 # TYPE_STRING -> string; the linked descriptor has the number only.
@@ -35,7 +35,8 @@ def _file(loaded: Loaded, file: _descriptor.FileDescriptor) -> File:
         number = loaded.annotations.service_type(loaded.protos[file.name].service[index].options)
         if number is not None:
             services.append(_service(loaded, service, index, number, shipped))
-    comment = source.comments(_SYNTAX) or source.comments(_PACKAGE)
+    # The topmost comment is often a licence, so the package's goes first.
+    comment = source.comments(_PACKAGE) or source.comments(_SYNTAX) or source.comments(_EDITION)
     definitions = frozenset({*file.message_types_by_name, *file.enum_types_by_name, *file.extensions_by_name, *file.services_by_name})
     return File(name=file.name, comments=comments.clean(comment), services=tuple(services), definitions=definitions)
 

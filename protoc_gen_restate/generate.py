@@ -80,7 +80,7 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
     names: dict[str, None] = {}
     for path in paths:
         if path.is_dir():
-            found = [_name(file, includes) for file in sorted(path.rglob("*.proto"))]
+            found = [_name(file, includes) for file in sorted(path.rglob("*.proto")) if not _is_hidden(file.relative_to(path))]
             # The shipped ones have their modules in this package; naming `protos/dev` asks for them all the same.
             asked = _name(path, includes).split("/")[0] == "dev"
             listed = [name for name in found if asked or name not in SHIPPED]
@@ -92,6 +92,11 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
         else:
             raise GenerateError(f"{path}: no such file or folder [RST203]")
     return list(names)
+
+
+def _is_hidden(path: Path) -> bool:
+    """It is in a folder such as `.venv`, whose contracts are other people's."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _name(path: Path, includes: Sequence[Path]) -> str:

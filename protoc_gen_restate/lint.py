@@ -193,6 +193,11 @@ EARLIER = (
     ),
     ("RST004", "Options exist", "`--restate_opt` has an unknown key or value; the message names what there is."),
     ("RST005", "No faults in the generator", "A fault of the generator itself. Please report it, with the contract."),
+    (
+        "RST006",
+        "Annotations have Restate's numbers",
+        "A changed copy of `dev/restate/ext.proto` would be another option of the same name. Use the file from `--include` or `--export`.",
+    ),
 )
 """Codes that come up before there is a contract to check: code, title, advice."""
 

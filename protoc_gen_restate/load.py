@@ -18,6 +18,8 @@ __all__ = ["Annotations", "LoadError", "Loaded", "SourceMap", "load"]
 SERVICE_OPTION = "dev.restate.ext.service_type"
 FIELD_OPTION = "dev.restate.ext.field"
 OPTION_NUMBER = 51234
+# Field numbers in descriptor.proto, which paths of SourceCodeInfo are made of.
+_MESSAGE, _EXTENSION, _ONEOF = 4, 7, 8
 
 
 class LoadError(Exception):
@@ -145,14 +147,21 @@ def load(protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> Loaded:
 
 
 def _refused(proto: descriptor_pb2.FileDescriptorProto) -> Iterable[Finding]:
-    """Restate's published `dev/restate/services.proto`, for which protobuf's own message says nothing useful."""
-    if proto.package != "dev.restate":
-        return
-    for index, message in enumerate(proto.message_type):
-        if message.name == "InvokeRequest" and any(oneof.name == "argument" for oneof in message.oneof_decl):
-            yield Finding(
-                SourceMap(proto).location(4, index, 8, 0),
-                "RST003",
-                "this is Restate's published services.proto, whose oneof 'argument' has the JSON name of one of its fields, which Python's "
-                "protobuf refuses; use the copy from `protoc-gen-restate --include`, which calls it 'body': same on the wire and in JSON",
-            )
+    """Copies of the shipped contracts that cannot be worked with, though protoc takes them."""
+    source = SourceMap(proto)
+    if proto.package == "dev.restate.ext":
+        for index, extension in enumerate(proto.extension):
+            if extension.name in ("service_type", "field") and extension.number != OPTION_NUMBER:
+                reason = f"dev.restate.ext.{extension.name} has the number {extension.number} here, and {OPTION_NUMBER} in Restate's file"
+                yield Finding(source.location(_EXTENSION, index), "RST006", reason)
+    elif proto.package == "dev.restate":
+        # Protobuf's own message for Restate's published file says nothing useful.
+        for index, message in enumerate(proto.message_type):
+            if message.name == "InvokeRequest" and any(oneof.name == "argument" for oneof in message.oneof_decl):
+                yield Finding(source.location(_MESSAGE, index, _ONEOF, 0), "RST003", _PUBLISHED)
+
+
+_PUBLISHED = (
+    "this is Restate's published services.proto, whose oneof 'argument' has the JSON name of one of its fields, which Python's protobuf "
+    "refuses; use the copy from `protoc-gen-restate --include`, which calls it 'body': same on the wire and in JSON"
+)

@@ -12,8 +12,9 @@ from google.protobuf.compiler import plugin_pb2
 
 from protoc_gen_restate.shipped import SHIPPED
 
-from .conftest import INCLUDE, PLUGIN, ROOT
+from .conftest import CASES, INCLUDE, PLUGIN
 
+# What these compilers sent for the case `services`, written to a file by a plugin that only copies its input.
 REQUESTS = sorted(Path(__file__).with_name("requests").glob("*.bin"))
 
 
@@ -53,8 +54,8 @@ def test_requests_of_old_protoc_and_of_buf_give_the_same_code(request_file: Path
     piped = run(stdin=request_file.read_bytes())
     assert replayed.stdout == piped.stdout
     response = plugin_pb2.CodeGeneratorResponse.FromString(piped.stdout)
-    expected = (ROOT / "generated" / "tour" / "v1" / "tour_restate.py").read_text()
-    assert [(file.name, file.content) for file in response.file] == [("tour/v1/tour_restate.py", expected)]
+    expected = (CASES / "services" / "expected" / "services" / "shop_restate.py").read_text()
+    assert [(file.name, file.content) for file in response.file] == [("services/shop_restate.py", expected)]
 
 
 def test_there_are_requests_of_three_compilers() -> None:

@@ -16,8 +16,8 @@ GENERATED = ROOT / "generated"
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("generated")
-    command = [sys.executable, "-m", "protoc_gen_restate", "generate", "-I", INCLUDE, "--out", out, INCLUDE, INCLUDE / "dev"]
-    subprocess.run(command, check=True)
+    command = [sys.executable, "-m", "protoc_gen_restate", "generate", "-I", str(INCLUDE), "--out", str(out), str(INCLUDE)]
+    subprocess.run([*command, str(INCLUDE / "dev")], check=True)
     return out
 
 

@@ -37,6 +37,14 @@ def test_a_folder_means_its_contracts_without_the_shipped_ones(tmp_path: Path) -
     assert (tmp_path / "tour/v1/tour_restate.py").is_file()
 
 
+def test_a_folder_means_nothing_that_is_hidden(tmp_path: Path) -> None:
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "broken.proto").write_text("nonsense")
+    (tmp_path / "fine.proto").write_text('syntax = "proto3";\nmessage Fine {}\n')
+    assert generate("-I", tmp_path, "--out", tmp_path / "out", tmp_path) == (0, "", "")
+    assert names(tmp_path / "out") == ["fine_pb2.py", "fine_pb2.pyi"]
+
+
 def test_shipped_contracts_are_generated_when_asked_for(tmp_path: Path) -> None:
     assert generate("-I", INCLUDE, "--out", tmp_path, INCLUDE / "dev")[0] == 0
     assert "dev/restate/services_restate.py" in names(tmp_path)

@@ -60,8 +60,8 @@ def test_without_source_info_everything_but_comments_is_there() -> None:
         file.ClearField("source_code_info")
     response = answer(request.SerializeToString())
     assert not response.error
-    assert "class TicketServiceBase" in response.file[0].content
-    assert "Reserves the ticket" not in response.file[0].content
+    assert "class StockBase" in response.file[0].content
+    assert "Keeps stock" not in response.file[0].content
 
 
 def test_damaged_requests_never_end_in_a_fault_of_the_plugin() -> None:
