@@ -48,7 +48,10 @@ class Journal:
     def __init__(self, commands: list[Command], notifications: list[Notification]) -> None:
         self.commands = commands
         self.notifications = notifications
-        self.arrivals: dict[int, tuple[int, Outcome]] = {entry.ref: (index, entry.outcome) for index, entry in enumerate(notifications)}
+        self.arrivals: dict[int, tuple[int, Outcome]] = {}
+        for index, entry in enumerate(notifications):
+            # The first one counts, as it did when it arrived: an awakeable can be settled from two sides at once.
+            self.arrivals.setdefault(entry.ref, (index, entry.outcome))
 
 
 @dataclass(slots=True)

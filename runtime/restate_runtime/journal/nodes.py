@@ -70,7 +70,7 @@ class Combination(Node):
         self.children = tuple(children)
         self._look_back()
         if self.index == UNSETTLED:
-            for child in self.children:
+            for child in dict.fromkeys(self.children):  # one that is given twice counts once
                 if child.index == UNSETTLED:
                     child.parents.append(self)
 
