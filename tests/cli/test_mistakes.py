@@ -1,0 +1,141 @@
+"""A user's mistake is one clear line, with a code, and never a traceback."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from .conftest import Serve, run
+
+pytestmark = pytest.mark.rule("R45")
+
+PORTS = ("--ingress", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+
+
+def one_line(err: str) -> str:
+    assert re.fullmatch(r"error: [^\n]+ \[RT\d{4}\]\n", err), err
+    return err
+
+
+MODULES = {
+    "missing_import.py": ("import nowhere\n", "No module named 'nowhere' (missing_import.py:1) [RT0005]"),
+    "syntax.py": ("x = (\n", "SyntaxError: '(' was never closed (syntax.py:1) [RT0005]"),
+    "raises.py": ("def f():\n    raise ValueError('bad\\nthing')\nf()\n", "ValueError: bad thing (raises.py:2) [RT0005]"),
+    "exits.py": ("import sys\nsys.exit(3)\n", "SystemExit: 3 (exits.py:2) [RT0005]"),
+    "no_services.py": ("from restate_runtime import App\napp = App()\n", "the App has no services"),
+    "no_service.py": ("from restate_runtime import App\nclass X: pass\napp = App(X())\n", "[RT0103]"),
+    "no_app.py": ("app = 1\n", "no_app:app is no App but an int"),
+    "other_name.py": ("import hosted\napplication = hosted.app\n", "has no 'app'; its Apps are application"),
+    "nothing.py": ("", "the module 'nothing' has no 'app'; it has no App at all"),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_that_does_not_do(name: str, tmp_path: Path) -> None:
+    source, message = MODULES[name]
+    (tmp_path / name).write_text(source)
+    (tmp_path / "hosted.py").write_text((Path(__file__).parents[1] / "ingress" / "hosted.py").read_text())
+    ran = run("serve", f"{name.removesuffix('.py')}:app", "--data-dir", tmp_path / "data", *PORTS, cwd=tmp_path)
+    assert (ran.status, message in one_line(ran.err)) == (1, True), ran.err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("nowhere:app", "there is no module 'nowhere'"),
+        ("hosted", "write MODULE:APP, such as hosted:app"),
+        ("hosted.py:app", "write MODULE:APP, such as hosted:app"),
+        ("hosted:Echo", "hosted:Echo is no App"),
+    ],
+)
+def test_a_target_that_is_none(target: str, message: str) -> None:
+    ran = run("serve", target, *PORTS)
+    assert (ran.status, message in one_line(ran.err)) == (1, True), ran.err
+
+
+def test_options_that_do_not_fit(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('ingres = "x"\n')
+    broken = tmp_path / "broken.toml"
+    broken.write_text("=")
+    for arguments, variables, message in (
+        (["--inactivity-timeout", "soon"], {}, "inactivity_timeout: not a duration: 'soon'"),
+        (["--ingress", "8080"], {}, "ingress: '8080' is no address: write HOST:PORT"),
+        (["--retry-on-exhausted", "stop"], {}, "'stop' is not one of pause, fail"),
+        (["--config", str(wrong)], {}, "there is no option 'ingres': did you mean 'ingress'?"),
+        (["--config", str(broken)], {}, "is no TOML"),
+        (["--config", str(tmp_path / "none.toml")], {}, "cannot be read"),
+        ([], {"RESTATE_RUNTIME_INGRES": "x"}, "environment: there is no option 'ingres': did you mean 'ingress'?"),
+    ):
+        ran = run("serve", "hosted:app", *PORTS, *arguments, **variables)
+        assert (ran.status, message in one_line(ran.err)) == (1, True), ran.err
+
+
+def test_a_command_line_that_does_not_fit() -> None:
+    for arguments, message in (
+        (["srve"], "there is no command 'srve': did you mean 'serve'?"),
+        (["serve"], "missing argument 'MODULE:APP'"),
+        (["serve", "hosted:app", "--ingres", "x"], "did you mean '--ingress'?"),
+        (["call", "Echo"], "'Echo' is no method: write SERVICE/METHOD"),
+        (["send", "a.B/C", "--delay", "soon"], "--delay: not a duration"),
+        (["invocations", "list", "--status", "odd"], "'odd' is not one of"),
+        (["services", "--admin", "http://127.0.0.1:1", "--data-dir", "x"], "not both"),
+    ):
+        ran = run(*arguments)
+        assert (ran.status, message.lower() in one_line(ran.err).lower()) == (2, True), ran.err
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for option in ("ingress", "admin"):
+            ran = run("serve", "hosted:app", "--data-dir", tmp_path / "data", *PORTS, f"--{option}", address)
+            assert (ran.status, one_line(ran.err)) == (1, f"error: {option}: cannot listen on {address}: the port is in use [RT0004]\n")
+
+
+def test_no_runtime_answers(tmp_path: Path) -> None:
+    nobody = "http://127.0.0.1:1"
+    for arguments in (
+        ["services", "--admin", nobody],
+        ["invocations", "kill", "x", "--admin", nobody],
+        ["call", "a.B/C", "--ingress", nobody],
+        ["awakeables", "resolve", "x", "1", "--admin", "nonsense"],
+    ):
+        ran = run(*arguments)
+        assert (ran.status, "[RT0501]" in one_line(ran.err)) == (1, True), ran.err
+    ran = run("services", "--data-dir", tmp_path / "none")
+    assert (ran.status, "[RT0202]" in one_line(ran.err)) == (1, True)
+
+
+def test_what_a_runtime_refuses(serve: Serve) -> None:
+    process = serve()
+    for arguments, message in (
+        (["call", "sample.v1.Counte/Add"], "not_found: there is no service 'sample.v1.Counte'; did you mean 'sample.v1.Counter'?"),
+        (["call", "sample.v1.Counter/Add"], "the key field 'name' is empty"),
+        (["call", "sample.v1.Counter/Add", '{"nam": "a"}'], "nam: sample.v1.AddRequest has no such field; did you mean 'name'?"),
+        (["call", "sample.v1.Counter/Add", "{name: a}"], "the request is no JSON"),
+        (["call", "sample.v1.Echo/Script", '{"text": "fail ABORTED it is so"}'], "aborted: it is so (invocation inv_1"),
+        (["invocations", "describe", "nonsense"], "there is no invocation 'nonsense'"),
+        (["invocations", "kill", "inv_1AAAAAAAAAAAAAAAAAAAAAA"], "not_found: there is no invocation"),
+        (["state", "get", "sample.v1.Count", "a"], "did you mean 'sample.v1.Counter'?"),
+        (["state", "get", "sample.v1.Counter", "a", "total"], "has no state 'total' for the key 'a'"),
+        (["awakeables", "resolve", "sign_1x", "1"], "not_found"),
+        (["awakeables", "resolve", "sign_1x", "{"], "the value is no JSON"),
+        (["services", "--admin", process.ingress], "nothing is served at '/services'"),
+    ):
+        ran = process.run(*arguments)
+        assert (ran.status, message in one_line(ran.err)) == (1, True), ran.err
+    assert len(process.run("invocations", "list", "--json").json) == 1  # the one that failed
+
+
+def test_a_package_that_hides_the_shipped_modules(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "__init__.py").touch()
+    ran = run("serve", "hosted:app", *PORTS, cwd=tmp_path)
+    assert (ran.status, one_line(ran.err)[:25]) == (1, "error: dev/__init__.py hi")
+    found = run("doctor", "--json", cwd=tmp_path)
+    assert (found.status, [row["code"] for row in found.json if row["severity"] == "error"]) == (1, ["RT0105"])

@@ -1,0 +1,141 @@
+"""The tools: calling and looking at a live runtime, or at the files of a stopped one."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Process, Serve, run
+
+pytestmark = pytest.mark.rule("R39")
+
+COUNTER = "sample.v1.Counter"
+
+
+def awakeable_of(process: Process, key: str) -> str:
+    while (ran := process.run("state", "get", COUNTER, key, "awakeable")).status:
+        time.sleep(0.05)
+    return str(json.loads(ran.out))
+
+
+def test_call_and_send(serve: Serve) -> None:
+    process = serve()
+    assert process.run("call", f"{COUNTER}/Add", '{"name": "a", "amount": 2}').json == {"value": "2"}
+    assert process.run("call", f"{COUNTER}/Add", "-", stdin='{"name": "a", "amount": 3}').json == {"value": "5"}
+    assert process.run("call", "sample.v1.Ledger/Lines").json == {}
+    first = process.run("send", f"{COUNTER}/Add", '{"name": "b"}', "--idempotency-key", "k")
+    second = process.run("send", f"{COUNTER}/Add", '{"name": "b"}', "--idempotency-key", "k", "--json")
+    assert {"invocationId": first.out.strip()} == second.json
+    later = process.run("send", f"{COUNTER}/Add", '{"name": "b"}', "--delay", "15m").out.strip()
+    assert process.run("invocations", "describe", later, "--json").json["status"] == "scheduled"
+
+
+def test_services_invocations_and_state(serve: Serve) -> None:
+    process = serve()
+    process.run("call", f"{COUNTER}/Add", '{"name": "a", "amount": 2}')
+    process.run("call", "sample.v1.Ledger/Append", '{"text": "x"}')
+    assert [row["name"] for row in process.run("services", "--json").json] == [COUNTER, "sample.v1.Echo", "sample.v1.Ledger"]
+    assert "Add, Get, Script" in process.run("services").out
+
+    rows = process.run("invocations", "list", "--json").json
+    assert [row["target_service_name"] for row in rows] == ["sample.v1.Ledger", COUNTER]
+    assert process.run("invocations", "list", "--service", COUNTER, "--key", "a", "--json").json == rows[1:]
+    assert process.run("invocations", "list", "--status", "paused").out == "no invocations\n"
+    assert rows[0]["id"] in process.run("invocations", "list").out
+
+    described = process.run("invocations", "describe", rows[1]["id"], "--json").json
+    assert described["journal"][0]["value"] == {"name": "a", "amount": "2"}
+    shown = process.run("invocations", "describe", rows[1]["id"]).out
+    assert "set state 'total'" in shown
+    assert '{"name":"a","amount":"2"}' in shown
+
+    state = process.run("state", "get", COUNTER, "a", "--json").json
+    assert [(row["service_key"], row["key"], row["value_json"]) for row in state] == [("a", "order", [2]), ("a", "total", 2)]
+    assert process.run("state", "get", COUNTER, "--json").json == state
+    assert process.run("state", "get", COUNTER, "a", "total").out == "2\n"
+    assert process.run("state", "get", COUNTER, "a", "total", "--json").json == state[1]
+    assert process.run("state", "get", "sample.v1.Ledger", "lines").json == {"lines": ["x"]}
+    assert process.run("state", "get", COUNTER, "nobody").out == "no state\n"
+
+
+def test_the_files_of_a_stopped_runtime(serve: Serve) -> None:
+    process = serve()
+    process.run("call", f"{COUNTER}/Add", '{"name": "a", "amount": 2}')
+    looks: list[tuple[str, ...]] = [("services",), ("invocations", "list"), ("state", "get", COUNTER, "a")]
+    live = [process.run(*look, "--json").json for look in looks]
+    offline = [(*look, "--json", "--data-dir", str(process.data_dir)) for look in looks]
+    for look in offline:
+        refused = run(*look)
+        assert (refused.status, "[RT0201]" in refused.err) == (1, True)
+    assert process.stop() == 0
+    before = contents(process.data_dir)
+    assert [run(*look).json for look in offline] == live
+    id = live[1][0]["id"]
+    assert run("invocations", "describe", id, "--json", "--data-dir", process.data_dir).json["status"] == "completed"
+    assert contents(process.data_dir) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    # The lock file names its owner of the moment.
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and "lock" not in path.name}
+
+
+def test_kill_and_resume(serve: Serve) -> None:
+    process = serve("--retry-max-attempts", "1")
+    id = process.run("send", "sample.v1.Echo/Script", '{"text": "boom"}').out.strip()
+    while process.run("invocations", "describe", id, "--json").json["status"] != "paused":
+        time.sleep(0.05)
+    assert "ValueError" in process.run("invocations", "list", "--status", "paused").out
+    assert process.run("invocations", "resume", id).out == f"resumed {id}\n"
+    assert process.run("invocations", "kill", id, "--json").json == {"id": id, "result": "killed"}
+    assert process.run("invocations", "describe", id, "--json").json["status"] == "completed"
+
+
+@pytest.mark.rule("R34")
+def test_awakeables(serve: Serve) -> None:
+    process = serve()
+    ids = [process.run("send", f"{COUNTER}/Script", json.dumps({"key": key})).out.strip() for key in ("a", "b")]
+    assert process.run("awakeables", "resolve", awakeable_of(process, "a"), '"yes"').status == 0
+    assert process.run("awakeables", "reject", awakeable_of(process, "b"), "not today", "--json").json["result"] == "rejected"
+    rows = [process.run("invocations", "describe", id, "--json").json for id in ids]
+    assert [row["completion_result"] for row in rows] == ["success", "failure"]
+    assert "not today" in rows[1]["completion_failure"]
+    again = process.run("awakeables", "resolve", awakeable_of(process, "a"), '"no"')
+    assert (again.status, again.err.startswith("error: already_exists: ")) == (1, True)
+
+
+def test_doctor(serve: Serve) -> None:
+    process = serve()
+    process.run("call", f"{COUNTER}/Add", '{"name": "a", "amount": 2}')
+    process.stop()
+    healthy = run("doctor", "--data-dir", process.data_dir)
+    assert (healthy.status, "error" in healthy.out) == (0, False)
+    assert {row["severity"] for row in run("doctor", "--json").json} == {"ok"}
+
+
+@pytest.mark.rule("R44")
+def test_doctor_finds_a_flipped_bit(serve: Serve) -> None:
+    process = serve()
+    marker = "a text that can be found in the file again"
+    process.run("call", "sample.v1.Ledger/Append", json.dumps({"text": marker}))
+    process.stop()
+    damaged = 0
+    for path in process.data_dir.iterdir():
+        data = path.read_bytes()
+        if marker.encode() in data:
+            path.write_bytes(data.replace(marker.encode(), marker.encode().replace(b"text", b"tezt")))
+            damaged += 1
+    assert damaged
+    rows = run("doctor", "--json", "--data-dir", process.data_dir)
+    assert rows.status == 1
+    assert {row["code"] for row in rows.json if row["severity"] == "error"} & {"RT0203", "RT0204"}
+
+
+def test_explain() -> None:
+    explained = run("explain", "rt0201")
+    assert (explained.status, "One process owns a data directory." in explained.out) == (0, True)
+    assert run("explain", "RT0201", "--json").json["code"] == "RT0201"
+    assert "there is no code 'RT9'" in run("explain", "RT9").err
