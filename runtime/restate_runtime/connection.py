@@ -272,5 +272,5 @@ def _decoder_of(name: str) -> Callable[[bytes], Any]:
         return bytes
     if output.full_name == Empty.DESCRIPTOR.full_name:
         return lambda _: None
-    message: type[Any] = message_factory.GetMessageClass(output)
-    return message.FromString
+    decode: Callable[[bytes], Any] = message_factory.GetMessageClass(output).FromString
+    return decode

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 import msgspec
-from google.protobuf import json_format, message_factory, symbol_database
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
 
 __all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "decode", "encode", "restore", "type_name"]
@@ -176,7 +176,7 @@ def check(value: Value) -> None:
 
 def _find_message(full_name: str) -> Any:
     try:
-        return message_factory.GetMessageClass(symbol_database.Default().pool.FindMessageTypeByName(full_name))
+        return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))
     except KeyError:
         return None
 

@@ -12,7 +12,7 @@ import difflib
 import json
 import math
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from google.protobuf import json_format, message_factory, struct_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -57,7 +57,7 @@ def from_json(body: bytes, type_: type[Message]) -> Message:
     Raises:
         TerminalError: INVALID_ARGUMENT, with the path of the field that does not fit.
     """
-    mistake = _mistake_in(body, type_.DESCRIPTOR)
+    mistake = _mistake_in(body, cast(Descriptor, type_.DESCRIPTOR))
     if mistake is not None:
         raise TerminalError(mistake, Code.INVALID_ARGUMENT)
     try:
@@ -163,7 +163,7 @@ def _takes_null(field: FieldDescriptor) -> bool:
 
 def _is_repeated(field: FieldDescriptor) -> bool:
     repeated: bool | None = getattr(field, "is_repeated", None)  # protobuf before 6.31 has the label only
-    return field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else repeated
+    return cast(Any, field).label == FieldDescriptor.LABEL_REPEATED if repeated is None else repeated
 
 
 def _field(field: FieldDescriptor, value: Any, path: str) -> None:
@@ -291,7 +291,7 @@ def _text(descriptor: Descriptor, value: Any, path: str) -> None:
     try:
         if not isinstance(value, str):
             raise ValueError
-        json_format.ParseDict(value, message_factory.GetMessageClass(descriptor)())
+        json_format.Parse(json.dumps(value), message_factory.GetMessageClass(descriptor)())
     except Exception:
         _refuse(path, f"{_kind(value)} is no {descriptor.full_name}: write it as {examples[descriptor.name]}")
 

@@ -81,7 +81,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             text=True,
         )
         started.append(popen)
-        assert popen.stdout is not None and popen.stderr is not None
+        assert popen.stdout is not None
+        assert popen.stderr is not None
         line = popen.stdout.readline()
         assert line, popen.stderr.read()
         said = json.loads(line)

@@ -81,7 +81,9 @@ def test_a_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
     )
     process = serve(target="stuck:app", cwd=tmp_path)
     process.run("send", "sample.v1.Echo/Script", "{}")
-    call = subprocess.Popen([*COMMAND, "send", "sample.v1.Echo/Call", "{}", "--ingress", process.ingress], env=environment(), stderr=subprocess.PIPE)
+    call = subprocess.Popen(
+        [*COMMAND, "send", "sample.v1.Echo/Call", "{}", "--ingress", process.ingress], env=environment(), stderr=subprocess.PIPE
+    )
     time.sleep(1)
     process.popen.send_signal(signal.SIGTERM)
     time.sleep(0.5)

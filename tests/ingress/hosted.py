@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from restate_runtime import App, Code, KeyedContext, SingletonContext, TerminalError, UnkeyedContext
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, LineList, Number, Text
 from sample.v1.sample_restate import CounterBase, EchoBase, LedgerBase
+
+from restate_runtime import App, Code, KeyedContext, SingletonContext, TerminalError, UnkeyedContext
 
 
 class Echo(EchoBase):

@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from dev.restate.services_pb2 import InvokeRequest, RejectAwakeableRequest, ResolveAwakeableRequest
-from dev.restate.services_restate import AwakeablesClient, IngressClient
 from google.protobuf.json_format import Parse
 from google.protobuf.struct_pb2 import Value
-from restate_runtime import Code, TerminalError, connect
 from sample.v1.sample_pb2 import AddRequest, KeyedText, Number, Text
 from sample.v1.sample_restate import CounterClient
+
+from dev.restate.services_pb2 import InvokeRequest, RejectAwakeableRequest, ResolveAwakeableRequest
+from dev.restate.services_restate import AwakeablesClient, IngressClient
+from restate_runtime import Code, TerminalError, connect
 
 pytestmark = pytest.mark.rule("R34")
 

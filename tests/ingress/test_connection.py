@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from restate_runtime import Code, Connection, RuntimeFault, TerminalError, connect
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, Number, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
+
+from restate_runtime import Code, Connection, RuntimeFault, TerminalError, connect
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -116,22 +117,27 @@ async def test_leaving_waits_for_background_calls_under_way(served: Any) -> None
 
 @pytest.mark.rule("R5")
 async def test_leaving_raises_failures_that_nobody_saw(served: Any) -> None:
+    async def leave(url: str, calls: int) -> None:
+        async with connect(url) as connection:
+            for _ in range(calls):
+                connection.method("sample.v1.Nothing/Here").in_background(b"")
+
     with pytest.raises(TerminalError, match="no service"):
-        async with connect(served.runtime.ingress_url) as connection:
-            connection.method("sample.v1.Nothing/Here").in_background(b"")
+        await leave(served.runtime.ingress_url, 1)
     with pytest.raises(ExceptionGroup) as caught:
-        async with connect(NOBODY) as connection:
-            for _ in range(2):
-                EchoClient(connection).call.in_background(Text())
+        await leave(NOBODY, 2)
     assert [type(error) for error in caught.value.exceptions] == [ConnectionError, ConnectionError]
 
 
 @pytest.mark.rule("R5")
 async def test_the_error_of_the_block_is_the_one_that_is_raised() -> None:
-    with pytest.raises(ValueError, match="mine") as caught:
+    async def fail() -> None:
         async with connect(NOBODY) as connection:
             EchoClient(connection).call.in_background(Text())
             raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        await fail()
     assert "no runtime can be reached" in caught.value.__notes__[0]
 
 
@@ -257,8 +263,9 @@ async def test_awakeables_get_typed_values(connection: Connection, served: Any) 
 
 @pytest.mark.rule("R7")
 async def test_a_connection_inside_a_handler_is_refused_and_inside_an_action_allowed(served: Any, tmp_path: Path) -> None:
-    from restate_runtime import App, UnkeyedContext
     from sample.v1.sample_restate import EchoBase
+
+    from restate_runtime import App, UnkeyedContext
 
     async with connect(served.runtime.ingress_url) as connection:
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from restate_runtime import TerminalError
 from restate_runtime.web.guard import Guard
 

@@ -6,23 +6,36 @@ import pytest
 from google.protobuf import struct_pb2, timestamp_pb2, type_pb2, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.message import Message
+
 from restate_runtime import Code, TerminalError
 from restate_runtime.transcode import from_json, to_json
 
 pytestmark = pytest.mark.rule("R32")
 
 WRONG = [
-    (FileDescriptorProto, '{"messageType": [{}, {"field": [{"number": "x"}]}]}', 'messageType[1].field[0].number: expects a whole number, not "x"'),
+    (
+        FileDescriptorProto,
+        '{"messageType": [{}, {"field": [{"number": "x"}]}]}',
+        'messageType[1].field[0].number: expects a whole number, not "x"',
+    ),
     (FileDescriptorProto, '{"messageType": {}}', "messageType: expects a list, not an object"),
     (FileDescriptorProto, '{"messageType": [null]}', "messageType[0]: null is no element of a list"),
     (FileDescriptorProto, '{"dependency": ["a", 2]}', "dependency[1]: expects a string, not 2"),
     (FileDescriptorProto, '{"options": {"javaPackage": true}}', "options.javaPackage: expects a string, not true"),
-    (FileDescriptorProto, '{"options": {"optimizeFor": "FAST"}}', 'options.optimizeFor: "FAST" is no google.protobuf.FileOptions.OptimizeMode'),
+    (
+        FileDescriptorProto,
+        '{"options": {"optimizeFor": "FAST"}}',
+        'options.optimizeFor: "FAST" is no google.protobuf.FileOptions.OptimizeMode',
+    ),
     (FileDescriptorProto, '{"options": {"optimizeFor": "SPED"}}', "did you mean 'SPEED'?"),
     (FileDescriptorProto, '{"options": {"optimizeFor": 99}}', "options.optimizeFor: 99 is no google.protobuf.FileOptions.OptimizeMode"),
     (FileDescriptorProto, '{"options": {"javaMultipleFiles": 1}}', "options.javaMultipleFiles: expects true or false, not 1"),
     (FileDescriptorProto, '{"options": {"javaMultipleFile": true}}', "did you mean 'java_multiple_files'?"),
-    (FileDescriptorProto, '{"publicDependency": [2147483648]}', "publicDependency[0]: 2147483648 is out of range (-2147483648 to 2147483647)"),
+    (
+        FileDescriptorProto,
+        '{"publicDependency": [2147483648]}',
+        "publicDependency[0]: 2147483648 is out of range (-2147483648 to 2147483647)",
+    ),
     (FileDescriptorProto, '{"publicDependency": [1.5]}', "publicDependency[0]: expects a whole number, not 1.5"),
     (FileDescriptorProto, '{"name": "a", "name": "b"}', "name: given twice"),
     (FileDescriptorProto, '{"messageType": [{"name": "a", "name": "b"}]}', "messageType[0].name: given twice"),

@@ -51,8 +51,9 @@ def _request(path: str, ingress: str, body: str, idempotency_key: str | None) ->
 @_body
 @_ingress_option
 @_key_option
-def call(target: str, body: str, ingress: str, idempotency_key: str | None) -> None:
-    """Calls a method and prints its response as JSON.
+@as_json
+def call(target: str, body: str, ingress: str, idempotency_key: str | None, json_output: bool) -> None:
+    """Calls a method and prints its response, as JSON in any case.
 
     JSON is the request, {} where it is left out; - reads it from standard input.
     """

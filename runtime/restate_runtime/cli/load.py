@@ -21,8 +21,8 @@ def load_app(target: str) -> App:
     """The App of `MODULE:APP`; the working directory is put on `sys.path`.
 
     Raises:
-        RuntimeFault: RT0005 where the module does not import or the object is no App, and what the module itself raises, such as RT0102 for an
-            App without services.
+        RuntimeFault: RT0005 where the module does not import or the object is no App, and what the module itself raises, such as RT0102
+            for an App without services.
     """
     module_name, colon, attribute = target.partition(":")
     stem = module_name.removesuffix(".py").replace(os.sep, ".")
@@ -69,7 +69,7 @@ def _user_line(error: BaseException) -> str:
     own = str(Path(__file__).parents[1])
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = frame.filename
-        if not (path.startswith(("<", own)) or "site-packages" in path or path.startswith(os.path.dirname(os.__file__))):
+        if not (path.startswith(("<", own, os.path.dirname(os.__file__))) or "site-packages" in path):
             return f"{shown_path(path)}:{frame.lineno}"
     return ""
 

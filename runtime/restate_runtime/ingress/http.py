@@ -180,7 +180,7 @@ class _Ingress:
                     raise CallError(f"the built-in method {service}/{method} has no /send", Code.NOT_FOUND)
                 self._engine.registry.resolve(service, method)
         raise CallError(
-            f"nothing is served at '{request.path[:200]}': call a method with POST /SERVICE/METHOD, in the background with /SERVICE/METHOD/send",
+            f"nothing is served at '{request.path[:200]}': call a method with POST /SERVICE/METHOD, or in the background with .../send",
             Code.NOT_FOUND,
         )
 

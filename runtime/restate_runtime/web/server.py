@@ -51,7 +51,7 @@ class Server:
         url: where it is reached, with the port it got.
     """
 
-    def __init__(self, server: web.Server[web.BaseRequest], listener: asyncio.Server, host: str) -> None:
+    def __init__(self, server: web.Server, listener: asyncio.Server, host: str) -> None:
         self._server = server
         self._listener = listener
         port = listener.sockets[0].getsockname()[1]
