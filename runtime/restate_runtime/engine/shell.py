@@ -143,7 +143,8 @@ class Shell:
         for leave in outer:
             committer.when_durable(leave)
         for load in loads:
-            self._events.append(self._load(load))
+            if load.seq in self.state.invocations:  # else killed in the same transition
+                self._events.append(self._load(load))
 
     def _keep_state(self, lane: LaneKey) -> None:
         values = self.state.lanes[lane].state

@@ -109,7 +109,9 @@ def _current(state: State, seq: int, token: int) -> Invocation | None:
 
 
 def _loaded(state: State, event: Loaded, now: int, out: list[Effect]) -> None:
-    invocation = state.invocations[event.seq]
+    invocation = state.invocations.get(event.seq)
+    if invocation is None:
+        return  # killed since
     if event.commands is not None and event.notifications is not None:
         invocation.journal = Journal(event.commands, event.notifications)
     key = lane_key(invocation.target)

@@ -38,6 +38,9 @@ __all__ = [
     "start",
 ]
 
+CRASHES_BEFORE_PAUSE = 3
+"""Unclean exits in a row at which an invocation's own code was executing (CONTRACT R13)."""
+
 NOTHING = Success(Value("", b""))
 """The result of a sleep: that it is over."""
 
@@ -115,6 +118,10 @@ def enter(state: State, invocation: Invocation, now: int, out: list[Effect]) -> 
 
 def start(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
     """Brings an attempt into memory, now or when there is room."""
+    if invocation.crashes >= CRASHES_BEFORE_PAUSE:
+        error = f"it was executing at {invocation.crashes} unclean exits of the process in a row"
+        pause(state, invocation, "RT0303", error, now, out)
+        return
     if state.live >= state.max_live:
         invocation.status = Status.READY
         state.ready.append(invocation.seq)
@@ -206,9 +213,9 @@ def _answer(state: State, callee: Invocation, caller: tuple[int, int], outcome: 
 
 
 def _release(state: State, key: LaneKey, seq: int, now: int, out: list[Effect]) -> None:
-    lane = state.lanes[key]
-    if lane.holder != seq:
-        return  # killed in the inbox: it is passed over when its turn comes
+    lane = state.lanes.get(key)
+    if lane is None or lane.holder != seq:
+        return  # killed before its turn: in the inbox it is passed over when that comes
     while lane.inbox:
         following = state.invocations.get(lane.inbox.popleft())
         if following is not None:
