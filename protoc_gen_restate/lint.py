@@ -198,6 +198,7 @@ EARLIER = (
         "Annotations have Restate's numbers",
         "A changed copy of `dev/restate/ext.proto` would be another option of the same name. Use the file from `--include` or `--export`.",
     ),
+    ("RST007", "Contracts are in UTF-8", "Other encodings, in comments too, are refused by protobuf's implementation in pure Python."),
 )
 """Codes that come up before there is a contract to check: code, title, advice."""
 

@@ -140,7 +140,7 @@ def load(protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> Loaded:
             # Not `Add`: that one only notes the file, and a fault in it would come up later, far from here.
             pool.AddSerializedFile(bare.SerializeToString())
             pool.FindFileByName(proto.name)
-        except (TypeError, KeyError, ValueError) as error:
+        except Exception as error:  # its implementations raise whatever they run into
             reason = " ".join(str(error).split())
             raise LoadError([Finding(Location(proto.name), "RST002", f"Python's protobuf cannot load this file: {reason}")]) from None
     return Loaded(pool, by_name)

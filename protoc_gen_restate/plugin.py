@@ -32,6 +32,8 @@ def respond(data: bytes) -> bytes:
         _generate(plugin_pb2.CodeGeneratorRequest.FromString(data), response)
     except (DecodeError, RequestError):
         response.error = "the input is not a whole CodeGeneratorRequest, which protoc sends to its plugins [RST001]"
+    except UnicodeDecodeError:  # only protobuf's pure Python implementation minds
+        response.error = "a contract is not encoded in UTF-8 [RST007]"
     except OptionError as error:
         response.error = f"--restate_opt: {error} [RST004]"
     except LoadError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,15 @@ def test_damaged_requests_never_end_in_a_fault_of_the_plugin() -> None:
 )
 def test_faulty_options_are_named(parameter: str, message: str) -> None:
     assert answer(changed(parameter=parameter).SerializeToString()).error == message
+
+
+def test_comments_in_another_encoding_do_no_harm() -> None:
+    response = answer(REQUEST.replace(b"Keeps stock", b"K\xe9\xe9ps stock"))
+    assert not response.file or "K\ufffd\ufffdps stock" in response.file[0].content
+    assert bool(response.file) != response.error.endswith("[RST007]")
+
+
+@pytest.mark.parametrize("module", ["argparse", "importlib.metadata", "jinja2", "pluggy"])
+def test_nothing_is_loaded_before_it_is_needed(module: str) -> None:
+    program = f"import protoc_gen_restate.plugin, protoc_gen_restate.__main__, sys; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
