@@ -16,6 +16,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 HOSTED = TESTS / "ingress"
+if str(TESTS / "generated") not in sys.path:
+    sys.path.insert(0, str(TESTS / "generated"))
 # -P: only serve itself puts the working directory on sys.path.
 COMMAND = (sys.executable, "-P", "-m", "restate_runtime.cli.main")
 

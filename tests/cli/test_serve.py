@@ -92,6 +92,28 @@ def test_a_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
     call.communicate(timeout=30)
 
 
+@pytest.mark.rule("R31")
+@pytest.mark.rule("R11")
+async def test_a_connection_outlives_a_runtime_that_is_killed(serve: Serve) -> None:
+    from sample.v1.sample_pb2 import Text
+    from sample.v1.sample_restate import EchoClient
+
+    from restate_runtime import connect
+
+    process = serve()
+    async with connect(process.ingress) as connection:
+        echo = EchoClient(connection)
+        waiting = echo.script(Text(text="sleep 0.5"), idempotency_key="k")
+        assert await echo.call(Text(text="x")) == Text(text="x")
+        process.stop(signal.SIGKILL)
+        with pytest.raises(ConnectionError, match="a retry under the same idempotency key is safe"):
+            await waiting
+        with pytest.raises(ConnectionError, match="no runtime can be reached"):
+            await echo.call(Text(text="x"))
+        serve("--ingress", process.ingress.removeprefix("http://"))
+        assert await echo.script(Text(text="sleep 0.5"), idempotency_key="k") == Text(text="done")
+
+
 @pytest.mark.rule("R30")
 def test_options_from_file_environment_and_flags(serve: Serve, tmp_path: Path) -> None:
     too_large = json.dumps({"text": "x" * 2000})

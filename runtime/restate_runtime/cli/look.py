@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,7 @@ def _has_values(journal: Sequence[Mapping[str, Any]], name: str) -> bool:
 @as_json
 def kill(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
     """Ends invocations, and the awaited calls below them, at once."""
-    for id in ids:
-        Admin(admin_url).kill(id)
-        _report(id, "killed", json_output)
+    _each(ids, Admin(admin_url).kill, "killed", json_output)
 
 
 @invocations.command()
@@ -116,16 +114,18 @@ def kill(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
 @as_json
 def resume(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
     """Lets paused or backing-off invocations try again now."""
+    _each(ids, Admin(admin_url).resume, "resumed", json_output)
+
+
+def _each(ids: Sequence[str], action: Callable[[str], None], what: str, json_output: bool) -> None:
+    done = []
     for id in ids:
-        Admin(admin_url).resume(id)
-        _report(id, "resumed", json_output)
-
-
-def _report(id: str, what: str, json_output: bool) -> None:
+        action(id)
+        done.append({"id": id, "result": what})
+        if not json_output:
+            click.echo(f"{what} {id}")
     if json_output:
-        print_json({"id": id, "result": what})
-    else:
-        click.echo(f"{what} {id}")
+        print_json(done if len(ids) > 1 else done[0])
 
 
 @click.group()
