@@ -3,8 +3,8 @@
     python3 run.py tour     the ticket reservation tour, on the embedded runtime
     python3 run.py test     lint, type checks and all tests
 
-Everything goes into `.nox` beside this file; the system's Python is left alone, and so is a `.venv` of yours. This file has to parse on a Python
-that is too old for the project, in order to say so.
+Everything goes into `.nox` beside this file; the system's Python is left alone, and so is a `.venv` of yours. This file has to parse on
+a Python that is too old for the project, in order to say so.
 """
 
 import hashlib

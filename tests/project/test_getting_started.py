@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     for name, text in re.findall(r'^```\w+ title="(.*?)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL):
         (tmp_path / name).write_text(text.replace("timedelta(seconds=15)", "timedelta(seconds=4)"))
     (command,) = re.findall(r"^    python (-m protoc_gen_restate .*)$", PAGE, re.MULTILINE)
-    subprocess.run([sys.executable, *command.split()], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, *command.split()], cwd=tmp_path, check=True, timeout=50)
     return tmp_path
 
 

@@ -20,7 +20,7 @@ def block(language: str) -> str:
 
 def run(folder: Path, *arguments: str) -> str:
     """Runs Python in a folder and returns what it printed."""
-    result = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=100)
+    result = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=50)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -18,7 +18,7 @@ def run(*arguments: str, script: Path = ROOT / "run.py", before: str = "") -> su
     """Runs the script in a bare interpreter, after some code that makes the machine what the test needs."""
     start = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
     program = f"import sys\nsys.argv = {[str(script), *arguments]!r}\n{before}\n{start}"
-    return subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=50)
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
