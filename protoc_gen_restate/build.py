@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2
@@ -77,7 +77,7 @@ def _method(loaded: Loaded, method: _descriptor.MethodDescriptor, service: int) 
 
 def _message(loaded: Loaded, message: _descriptor.Descriptor) -> Message:
     chain = _outermost_first(message)
-    path, proto = _find(loaded.protos[message.file.name], [part.name for part in chain])
+    path, proto = _find(loaded.protos[message.file.name].message_type, [part.name for part in chain])
     source = loaded.source(message.file.name)
     fields = []
     for index, (item, raw) in enumerate(zip(message.fields, proto.field, strict=True)):
@@ -100,15 +100,15 @@ def _outermost_first(message: _descriptor.Descriptor) -> list[_descriptor.Descri
     return [*_outermost_first(message.containing_type), message] if message.containing_type is not None else [message]
 
 
-def _find(file: descriptor_pb2.FileDescriptorProto, names: list[str]) -> tuple[tuple[int, ...], descriptor_pb2.DescriptorProto]:
-    """The message of that name, with its path in SourceCodeInfo."""
-    path: list[int] = []
-    siblings, number = file.message_type, _MESSAGE
-    for name in names:
-        index, found = next((index, proto) for index, proto in enumerate(siblings) if proto.name == name)
-        path += [number, index]
-        siblings, number = found.nested_type, _NESTED
-    return tuple(path), found
+def _find(
+    siblings: Sequence[descriptor_pb2.DescriptorProto], names: Sequence[str], number: int = _MESSAGE
+) -> tuple[tuple[int, ...], descriptor_pb2.DescriptorProto]:
+    """The message of that name, outermost part first, with its path in SourceCodeInfo."""
+    index = next(index for index, proto in enumerate(siblings) if proto.name == names[0])
+    if len(names) == 1:
+        return (number, index), siblings[index]
+    path, found = _find(siblings[index].nested_type, names[1:], _NESTED)
+    return (number, index, *path), found
 
 
 def _type(item: _descriptor.FieldDescriptor, raw: descriptor_pb2.FieldDescriptorProto) -> str:

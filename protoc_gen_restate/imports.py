@@ -67,7 +67,9 @@ class ImportTable:
         return _joined([self._section(section) for section in Section] + [self._by_string()])
 
     def _allocate(self, wanted: str) -> str:
-        candidates = [wanted, f"_{wanted}", *(f"_{wanted}_{number}" for number in range(1, len(self.taken) + 2))]
+        # Never two leading underscores: a class body would mangle the name.
+        private = f"_{wanted.lstrip('_')}"
+        candidates = [wanted, private, *(f"{private}_{number}" for number in range(1, len(self.taken) + 2))]
         name = next(candidate for candidate in candidates if candidate not in self.taken)
         self.taken.add(name)
         return name

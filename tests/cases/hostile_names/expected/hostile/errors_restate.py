@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import restate_runtime as _restate
 from google.protobuf import descriptor_pool as _descriptor_pool
 
+from hostile import _errors_pb2 as _errors_pb2_1
 from hostile import errors_pb2 as _errors_pb2
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ __all__ = [
     "Service__HiddenClient",
 ]
 
-__restate = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Restate"]
+_restate_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Restate"]
 RESTATE: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Restate",
     kind=_restate.ServiceKind.KEYED,
-    descriptor=__restate,
+    descriptor=_restate_1,
     comments="Rpcs with the names of everything that a module could import or use.",
     methods=(
         _restate.MethodDescriptor(
@@ -51,7 +52,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.Any,
             key_field="id",
-            descriptor=__restate.methods_by_name["property"],
+            descriptor=_restate_1.methods_by_name["property"],
         ),
         _restate.MethodDescriptor(
             name="builtins",
@@ -59,7 +60,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.Any,
             key_field="id",
-            descriptor=__restate.methods_by_name["builtins"],
+            descriptor=_restate_1.methods_by_name["builtins"],
         ),
         _restate.MethodDescriptor(
             name="restate",
@@ -67,7 +68,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.Command,
             response=_errors_pb2.Response,
             key_field="id",
-            descriptor=__restate.methods_by_name["restate"],
+            descriptor=_restate_1.methods_by_name["restate"],
         ),
         _restate.MethodDescriptor(
             name="Restate_runtime",
@@ -75,7 +76,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.Command,
             response=_errors_pb2.Response,
             key_field="id",
-            descriptor=__restate.methods_by_name["Restate_runtime"],
+            descriptor=_restate_1.methods_by_name["Restate_runtime"],
         ),
         _restate.MethodDescriptor(
             name="errors_pb2",
@@ -83,7 +84,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.Request,
             response=_errors_pb2.Method,
             key_field="id",
-            descriptor=__restate.methods_by_name["errors_pb2"],
+            descriptor=_restate_1.methods_by_name["errors_pb2"],
         ),
         _restate.MethodDescriptor(
             name="_errors_pb2",
@@ -91,7 +92,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.Request,
             response=_errors_pb2.Method,
             key_field="id",
-            descriptor=__restate.methods_by_name["_errors_pb2"],
+            descriptor=_restate_1.methods_by_name["_errors_pb2"],
         ),
         _restate.MethodDescriptor(
             name="self",
@@ -99,7 +100,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["self"],
+            descriptor=_restate_1.methods_by_name["self"],
         ),
         _restate.MethodDescriptor(
             name="ctx",
@@ -107,7 +108,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["ctx"],
+            descriptor=_restate_1.methods_by_name["ctx"],
         ),
         _restate.MethodDescriptor(
             name="request",
@@ -115,7 +116,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.Request,
             key_field="id",
-            descriptor=__restate.methods_by_name["request"],
+            descriptor=_restate_1.methods_by_name["request"],
         ),
         _restate.MethodDescriptor(
             name="abc",
@@ -123,7 +124,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.annotations,
             key_field="id",
-            descriptor=__restate.methods_by_name["abc"],
+            descriptor=_restate_1.methods_by_name["abc"],
         ),
         _restate.MethodDescriptor(
             name="typing",
@@ -131,7 +132,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=message___Private,
             key_field="id",
-            descriptor=__restate.methods_by_name["typing"],
+            descriptor=_restate_1.methods_by_name["typing"],
         ),
         _restate.MethodDescriptor(
             name="Final",
@@ -139,7 +140,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=message___Private,
             response=getattr(_errors_pb2, "DESCRIPTOR"),
             key_field="id",
-            descriptor=__restate.methods_by_name["Final"],
+            descriptor=_restate_1.methods_by_name["Final"],
         ),
         _restate.MethodDescriptor(
             name="Descriptor_pool",
@@ -147,7 +148,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=message___Private,
             response=message___Private___Inner,
             key_field="id",
-            descriptor=__restate.methods_by_name["Descriptor_pool"],
+            descriptor=_restate_1.methods_by_name["Descriptor_pool"],
         ),
         _restate.MethodDescriptor(
             name="__init__",
@@ -155,7 +156,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["__init__"],
+            descriptor=_restate_1.methods_by_name["__init__"],
         ),
         _restate.MethodDescriptor(
             name="__class__",
@@ -163,7 +164,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["__class__"],
+            descriptor=_restate_1.methods_by_name["__class__"],
         ),
         _restate.MethodDescriptor(
             name="__slots__",
@@ -171,7 +172,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["__slots__"],
+            descriptor=_restate_1.methods_by_name["__slots__"],
         ),
         _restate.MethodDescriptor(
             name="__dict__",
@@ -179,7 +180,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["__dict__"],
+            descriptor=_restate_1.methods_by_name["__dict__"],
         ),
         _restate.MethodDescriptor(
             name="__restate_service__",
@@ -187,7 +188,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["__restate_service__"],
+            descriptor=_restate_1.methods_by_name["__restate_service__"],
         ),
         _restate.MethodDescriptor(
             name="__restate_caller__",
@@ -195,7 +196,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["__restate_caller__"],
+            descriptor=_restate_1.methods_by_name["__restate_caller__"],
         ),
         _restate.MethodDescriptor(
             name="_abc_impl",
@@ -203,7 +204,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["_abc_impl"],
+            descriptor=_restate_1.methods_by_name["_abc_impl"],
         ),
         _restate.MethodDescriptor(
             name="Str",
@@ -211,7 +212,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["Str"],
+            descriptor=_restate_1.methods_by_name["Str"],
         ),
         _restate.MethodDescriptor(
             name="Register",
@@ -219,7 +220,7 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["Register"],
+            descriptor=_restate_1.methods_by_name["Register"],
         ),
         _restate.MethodDescriptor(
             name="Message",
@@ -227,7 +228,15 @@ RESTATE: Final = _restate.ServiceDescriptor(
             request=_errors_pb2.List,
             response=_errors_pb2.List,
             key_field="id",
-            descriptor=__restate.methods_by_name["Message"],
+            descriptor=_restate_1.methods_by_name["Message"],
+        ),
+        _restate.MethodDescriptor(
+            name="Another",
+            python_name="another",
+            request=_errors_pb2.List,
+            response=_errors_pb2_1.Other,
+            key_field="id",
+            descriptor=_restate_1.methods_by_name["Another"],
         ),
     ),
 )
@@ -330,6 +339,10 @@ class RestateBase(_restate.Service):
     @_abc.abstractmethod
     async def message(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
         """The rpc Message."""
+
+    @_abc.abstractmethod
+    async def another(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2_1.Other:
+        """The rpc Another."""
 
 
 class RestateClient(_restate.Client):
@@ -452,20 +465,25 @@ class RestateClient(_restate.Client):
         """The rpc Message."""
         return _restate.Method(self, RESTATE.methods[22])
 
+    @_builtins.property
+    def another(self) -> _restate.Method[_errors_pb2.List, _errors_pb2_1.Other]:
+        """The rpc Another."""
+        return _restate.Method(self, RESTATE.methods[23])
 
-__abc = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Abc"]
+
+_abc_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Abc"]
 ABC: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Abc",
     kind=_restate.ServiceKind.UNKEYED,
-    descriptor=__abc,
+    descriptor=_abc_1,
     methods=(
         _restate.MethodDescriptor(
             name="Property",
             python_name="property",
             request=_errors_pb2.List,
             response=_errors_pb2.List,
-            descriptor=__abc.methods_by_name["Property"],
+            descriptor=_abc_1.methods_by_name["Property"],
         ),
     ),
 )
