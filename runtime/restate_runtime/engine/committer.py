@@ -116,6 +116,24 @@ class Committer:
         else:
             release()
 
+    def write_through(self) -> None:
+        """Makes everything recorded so far durable before it returns; for a start, when no commit is under way.
+
+        Raises:
+            RuntimeFault: RT0206 or RT0208, the disk does not take it.
+        """
+        if self._filling.transitions:
+            self._close_filling()
+        while self._closed:
+            batch, next_seq, next_admission = self._closed.popleft()
+            try:
+                self._database.write(batch, next_seq, next_admission)
+                self._database.commit(batch)
+            except apsw.Error as error:
+                code = "RT0208" if isinstance(error, apsw.FullError) else "RT0206"
+                raise RuntimeFault(code, f"{self._database.directory.path}: {error}") from None
+            self._take_durable(batch)
+
     async def flush(self) -> None:
         """Returns once everything recorded so far is on disk."""
         done: asyncio.Future[None] = self._loop.create_future()
@@ -190,15 +208,18 @@ class Committer:
         if self.full:
             _LOG.warning("there is room on the disk again: the runtime goes on")
             self.full = ""
-        self.last_durable = batch.number
         self._probe("written")
-        self._durable(batch)
-        for release in batch.releases:
-            release()
+        self._take_durable(batch)
         if self._closed or self._filling.releases:
             self._begin()
         elif self._filling.transitions:
             self._schedule(now=False)
+
+    def _take_durable(self, batch: Batch) -> None:
+        self.last_durable = batch.number
+        self._durable(batch)
+        for release in batch.releases:
+            release()
 
     def _wait_for_room(self, error: apsw.Error) -> None:
         self._database.rollback()

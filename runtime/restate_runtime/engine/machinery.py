@@ -118,6 +118,9 @@ class Machinery:
                 self._database.unclean,
             )
         )
+        if self._flight.before:
+            # A handler that takes the process down at once must not take the count of its crashes along.
+            self.committer.write_through()
         self._purge = self.loop.call_later(_PURGE_INTERVAL_S, self._purge_expired)
 
     # --- callers outside

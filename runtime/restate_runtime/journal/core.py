@@ -216,7 +216,7 @@ def _tick(state: State, now: int, out: list[Effect]) -> None:
                 invocation.timers -= 1
                 out.append(DropTimer(seq, completion_id))
                 notify(state, invocation, Completion(completion_id, NOTHING), now, out)
-            case TimerKind.RETRY if invocation.status is Status.BACKING_OFF and invocation.retry_ms == due_ms:
+            case TimerKind.RETRY if invocation.status is Status.BACKING_OFF and invocation.retry_ms == due_ms and not invocation.live:
                 invocation.attempt += 1
                 start(state, invocation, now, out)
             case TimerKind.ACTION:
