@@ -79,7 +79,7 @@ def test_a_command_line_that_does_not_fit() -> None:
     for arguments, message in (
         (["srve"], "there is no command 'srve': did you mean 'serve'?"),
         (["serve"], "missing argument 'MODULE:APP'"),
-        (["serve", "hosted:app", "--ingres", "x"], "did you mean '--ingress'?"),
+        (["serve", "hosted:app", "--ingres", "x"], "there is no option '--ingres': did you mean '--ingress'?"),
         (["call", "Echo"], "'Echo' is no method: write SERVICE/METHOD"),
         (["send", "a.B/C", "--delay", "soon"], "--delay: not a duration"),
         (["invocations", "list", "--status", "odd"], "'odd' is not one of"),

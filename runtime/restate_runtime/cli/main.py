@@ -49,8 +49,7 @@ def main() -> NoReturn:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later: no command at all, which is answered with the help
             error.show()
             sys.exit(error.exit_code)
-        message = error.format_message().rstrip(".").replace("\n", " ")
-        _fail(f"{message[:1].lower()}{message[1:]} [RT0001]", 2)
+        _fail(f"{_usage_message(error)} [RT0001]", 2)
     except click.ClickException as error:
         _fail(f"{error.format_message()} [RT0001]", 1)
     except RuntimeFault as fault:
@@ -62,6 +61,14 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage_message(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):  # click words it differently from release to release
+        hint = f": did you mean '{error.possibilities[0]}'?" if error.possibilities else ""
+        return f"there is no option '{error.option_name}'{hint}"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return message[:1].lower() + message[1:]
 
 
 def _fail(message: str, status: int) -> NoReturn:
