@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .app import App as App
+    from .codecs import MessageLibrary as MessageLibrary
+    from .codecs import load_file as load_file
     from .connection import Connection as Connection
     from .connection import connect as connect
     from .descriptors import MethodDescriptor as MethodDescriptor
@@ -57,6 +59,7 @@ _HOME = {
     "InvocationHandle": "handler.client",
     "KeyedContext": "handler.context",
     "Method": "handler.client",
+    "MessageLibrary": "codecs",
     "MethodDescriptor": "descriptors",
     "OnExhausted": "retry",
     "RetryPolicy": "retry",
@@ -73,6 +76,7 @@ _HOME = {
     "as_completed": "handler.combinators",
     "connect": "connection",
     "gather": "handler.combinators",
+    "load_file": "codecs",
     "race": "handler.combinators",
     "select": "handler.combinators",
 }

@@ -15,6 +15,7 @@ import msgspec
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.empty_pb2 import Empty
 
+from .descriptors import find_service
 from .errors import Code, TerminalError
 from .handler.by_name import NamedMethod
 from .handler.client import Method, OutgoingCall
@@ -266,6 +267,10 @@ def _header_value(what: str, value: str) -> str:
 def _decoder_of(name: str) -> Callable[[bytes], Any]:
     """How the result of a method is decoded, where its module is imported; else it stays bytes."""
     service, _, method = name.partition("/")
+    known = find_service(service)
+    if known is not None and any(item.name == method for item in known.methods):
+        descriptor = known.method(method)
+        return (lambda _: None) if descriptor.empty_response else descriptor.response_codec.decode
     try:
         output = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method].output_type
     except KeyError:

@@ -14,7 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf import descriptor as _pb
 
-__all__ = ["GENERATOR_ABI", "MethodDescriptor", "ServiceDescriptor", "ServiceKind"]
+from .codecs import Codec, pair
+
+__all__ = ["GENERATOR_ABI", "MethodDescriptor", "ServiceDescriptor", "ServiceKind", "find_service"]
 
 GENERATOR_ABI = 1
 """Version of the agreement between generated modules and this runtime; raised when a module made before would break."""
@@ -49,6 +51,8 @@ class MethodDescriptor(Generic[Request, Response]):
         empty_response: the result is `None`, the output is `google.protobuf.Empty`.
         options: further options of the rpc, by full name of the option.
         descriptor: the rpc's own protobuf descriptor.
+        request_codec: how the request is encoded.
+        response_codec: how the response is encoded.
     """
 
     name: str
@@ -61,6 +65,12 @@ class MethodDescriptor(Generic[Request, Response]):
     empty_request: bool = False
     empty_response: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    request_codec: Codec = field(init=False, repr=False, compare=False)
+    response_codec: Codec = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "request_codec", pair(self.request, self.descriptor.input_type))
+        object.__setattr__(self, "response_codec", pair(self.response, self.descriptor.output_type))
 
     @property
     def full_name(self) -> str:
@@ -99,6 +109,7 @@ class ServiceDescriptor:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _loaded[self.name] = self
         if self.abi != GENERATOR_ABI:
             raise ImportError(
                 f"the generated module for {self.name} was made for generator ABI {self.abi}, this restate_runtime has {GENERATOR_ABI}: "
@@ -116,3 +127,11 @@ class ServiceDescriptor:
             KeyError: there is none.
         """
         return self._by_name[name]
+
+
+_loaded: dict[str, ServiceDescriptor] = {}
+
+
+def find_service(name: str) -> ServiceDescriptor | None:
+    """The service of that full name, where a generated module that describes it is imported."""
+    return _loaded.get(name)

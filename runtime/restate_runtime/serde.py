@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, Protocol, TypeGuard, TypeVar, cast
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import msgspec
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
+
+from .codecs import Codec, codec_of, find_class, find_descriptor, is_message_type
 
 __all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "decode", "encode", "restore", "type_name"]
 
@@ -59,17 +61,12 @@ def is_serde(type_: object) -> TypeGuard[Serde[Any]]:
     return not isinstance(type_, type) and hasattr(type_, "deserialize") and hasattr(type_, "serialize")
 
 
-def is_message_type(type_: object) -> bool:
-    """Whether it is a protobuf message class."""
-    return isinstance(type_, type) and issubclass(type_, Message)
-
-
 def type_name(type_: object) -> str:
     """A type's name for error messages."""
     if is_serde(type_):
         return _SERDE + type_.name
-    if is_message_type(type_):
-        return str(cast(Any, type_).DESCRIPTOR.full_name)
+    if is_message_type(type_) and (codec := codec_of(type_)) is not None:
+        return codec.full_name
     return getattr(type_, "__name__", None) or str(type_)
 
 
@@ -90,6 +87,8 @@ def encode(value: object, type_: object = None) -> Value:
             raise SerdeError(f"a {value.DESCRIPTOR.full_name} cannot be stored: {error}") from error
     if type_ is not None and is_serde(type_):
         return Value(_SERDE + type_.name, type_.serialize(value))
+    if is_message_type(type(value)):
+        return _encode_message(value)
     try:
         data = _encode_json(value)
     except Exception as error:  # msgspec raises TypeError, OverflowError, UnicodeEncodeError, ... for what it cannot encode
@@ -97,6 +96,26 @@ def encode(value: object, type_: object = None) -> Value:
     if b"null" in data and _holds_non_finite(msgspec.to_builtins(value)):
         raise SerdeError("a NaN or infinite float cannot be stored: JSON has neither")
     return Value(_JSON, data)
+
+
+def _encode_message(value: Any) -> Value:
+    codec = _known(type(value))
+    try:
+        data = codec.encode(value)
+        codec.wire.FromString(data)  # such libraries check little
+    except Exception as error:
+        raise SerdeError(f"a {codec.full_name} cannot be stored: {error}") from error
+    return Value(_MESSAGE + codec.full_name, data)
+
+
+def _known(type_: type[Any]) -> Codec:
+    codec = codec_of(type_)
+    if codec is None:
+        raise SerdeError(
+            f"the message class {type_.__module__}.{type_.__qualname__} has no descriptor here: import a module that is generated from its "
+            f".proto file"
+        )
+    return codec
 
 
 def _holds_non_finite(value: object) -> bool:
@@ -137,10 +156,11 @@ def decode(value: Value, type_: Any) -> Any:
         except (msgspec.DecodeError, ValueError) as error:
             raise SerdeError(f"the stored JSON is not of type {type_name(type_)}: {error}") from error
     if is_message_type(type_):
-        if tag in (RAW, _MESSAGE + type_.DESCRIPTOR.full_name):
-            return _parse(type_, value.data)
+        codec = _known(type_)
+        if tag in (RAW, _MESSAGE + codec.full_name):
+            return _parse(codec, value.data)
         if tag == _JSON:
-            return _parse_json(type_, value.data)
+            return _parse_json(codec, value.data)
     elif is_serde(type_):
         if tag in (RAW, _SERDE + type_.name):
             return type_.deserialize(value.data)
@@ -170,33 +190,30 @@ def check(value: Value) -> None:
     Raises:
         SerdeError: they are not.
     """
-    if value.tag.startswith(_MESSAGE) and (type_ := _find_message(value.tag[len(_MESSAGE) :])) is not None:
-        _parse(type_, value.data)
+    if value.tag.startswith(_MESSAGE) and (type_ := find_class(value.tag[len(_MESSAGE) :])) is not None:
+        _parse(_known(type_), value.data)
 
 
-def _find_message(full_name: str) -> Any:
-    try:
-        return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))
-    except KeyError:
-        return None
-
-
-def _loaded_message(full_name: str) -> Any:
-    type_ = _find_message(full_name)
+def _loaded_message(full_name: str) -> Codec:
+    type_ = find_class(full_name)
     if type_ is None:
-        raise SerdeError(f"stored is the message {full_name}, which is not loaded: import its module")
-    return type_
+        reason = "give its class as type=" if find_descriptor(full_name) is not None else "import its module"
+        raise SerdeError(f"stored is the message {full_name}, which is not loaded: {reason}")
+    return _known(type_)
 
 
-def _parse(type_: Any, data: bytes) -> Any:
+def _parse(codec: Codec, data: bytes) -> Any:
     try:
-        return type_.FromString(data)
+        return codec.decode(data)
     except DecodeError as error:
-        raise SerdeError(f"the bytes are no {type_name(type_)}: {error}") from error
+        raise SerdeError(f"the bytes are no {codec.full_name}: {error}") from error
 
 
-def _parse_json(type_: Any, data: bytes) -> Any:
+def _parse_json(codec: Codec, data: bytes) -> Any:
     try:
-        return json_format.Parse(data, type_())
+        message = codec.wire()
+        pool: Any = message.DESCRIPTOR.file.pool
+        json_format.Parse(data, message, descriptor_pool=pool)
+        return codec.decode(message.SerializeToString())
     except json_format.ParseError as error:
-        raise SerdeError(f"the JSON is no {type_name(type_)}: {error}") from error
+        raise SerdeError(f"the JSON is no {codec.full_name}: {error}") from error

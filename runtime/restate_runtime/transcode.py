@@ -46,7 +46,8 @@ def to_json(message: Message) -> bytes:
         TerminalError: INTERNAL, it holds an `Any` whose type is not loaded.
     """
     try:
-        return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode()
+        text = json_format.MessageToJson(message, indent=None, ensure_ascii=False, descriptor_pool=_pool_of(message.DESCRIPTOR))
+        return text.encode()
     except (json_format.SerializeToJsonError, TypeError, UnicodeEncodeError) as error:
         raise TerminalError(f"the response cannot be written as JSON: {error}", Code.INTERNAL) from None
 
@@ -61,9 +62,14 @@ def from_json(body: bytes, type_: type[Message]) -> Message:
     if mistake is not None:
         raise TerminalError(mistake, Code.INVALID_ARGUMENT)
     try:
-        return json_format.Parse(body, type_())
+        return json_format.Parse(body, type_(), descriptor_pool=_pool_of(type_.DESCRIPTOR))
     except Exception as error:  # the parser lets ValueError, TypeError, RecursionError, ... of odd values through
         raise TerminalError(f"the body is no {type_.DESCRIPTOR.full_name}: {error}", Code.INVALID_ARGUMENT) from None
+
+
+def _pool_of(descriptor: Any) -> Any:
+    """Where the type of an `Any` is looked up: beside the message that holds it."""
+    return descriptor.file.pool
 
 
 class _Object(list[tuple[str, Any]]):

@@ -158,7 +158,7 @@ class Attempt:
             if descriptor.empty_request:
                 response = await bound.handler(context)
             else:
-                response = await bound.handler(context, descriptor.request.FromString(first.payload))
+                response = await bound.handler(context, descriptor.request_codec.decode(first.payload))
         except TerminalError as error:
             return Failure(error.code.value, error.message)
         if descriptor.empty_response:
@@ -167,7 +167,7 @@ class Attempt:
             return Success(Value("", b""))
         if not isinstance(response, descriptor.response):
             raise TypeError(f"{descriptor.full_name} must return a {descriptor.response.__name__}, not a {type(response).__name__}")
-        payload = response.SerializeToString()
+        payload = descriptor.response_codec.encode(response)
         self._driver.check_size(f"the response of {descriptor.full_name}", len(payload))
         return Success(Value("", payload))
 

@@ -106,7 +106,7 @@ class Builtins:
 async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) -> Message:
     bound = engine.registry.resolve(request.service, request.method)
     in_json = request.WhichOneof("body") == "json"
-    call = bound.outgoing(from_json(to_json(request.json), bound.descriptor.request) if in_json else bound.parse(request.pb))
+    call = bound.outgoing(from_json(to_json(request.json), bound.descriptor.request_codec.wire) if in_json else bound.parse(request.pb))
     call.idempotency_key = given.idempotency_key
     call.headers = given.headers
     submission = engine.submit(call, background=True, retention_s=given.retention_s)

@@ -28,16 +28,16 @@ class BoundMethod:
     retry: RetryPolicy | None
 
     def parse(self, payload: bytes) -> Message:
-        """The request message.
+        """The request as protobuf's own message, whatever library the handler's is of.
 
         Raises:
             TerminalError: INVALID_ARGUMENT, the bytes are no such message.
         """
         try:
-            message: Message = self.descriptor.request.FromString(payload)
+            message: Message = self.descriptor.request_codec.wire.FromString(payload)
         except DecodeError as error:
             raise TerminalError(
-                f"{self.descriptor.full_name}: the request is no {self.descriptor.request.DESCRIPTOR.full_name}: {error}",
+                f"{self.descriptor.full_name}: the request is no {self.descriptor.request_codec.full_name}: {error}",
                 Code.INVALID_ARGUMENT,
             ) from None
         return message

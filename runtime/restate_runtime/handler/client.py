@@ -50,7 +50,7 @@ class OutgoingCall:
             return payload
         if self.descriptor.empty_response:
             return None
-        return self.descriptor.response.FromString(payload)
+        return self.descriptor.response_codec.decode(payload)
 
 
 class InvocationHandle(abc.ABC, Generic[Response]):
@@ -138,9 +138,11 @@ class _MethodBase(Generic[Response]):
         method = self.descriptor
         if not isinstance(request, method.request):
             raise TypeError(f"{method.full_name} takes a {method.request.__name__}, not a {type(request).__name__}")
+        codec = method.request_codec
+        payload = codec.encode(request)
         key = None
         if method.key_field is not None:
-            key = getattr(request, method.key_field)
+            key = getattr(request if codec.wire is method.request else codec.wire.FromString(payload), method.key_field)
             if not key:
                 raise TerminalError(f"{method.full_name}: the key field '{method.key_field}' is empty", Code.INVALID_ARGUMENT)
         if idempotency_key == "":
@@ -149,7 +151,7 @@ class _MethodBase(Generic[Response]):
             service=method.service_name,
             method=method.name,
             key=key,
-            payload=request.SerializeToString(),
+            payload=payload,
             descriptor=method,
             idempotency_key=idempotency_key,
             headers=headers,

@@ -236,12 +236,12 @@ async def _answer(
 
 def _encoded(payload: bytes, bound: BoundMethod, kind: str, headers: Mapping[str, str]) -> web.Response:
     if kind == _JSON:
-        payload = to_json(bound.descriptor.response.FromString(payload))
+        payload = to_json(bound.descriptor.response_codec.wire.FromString(payload))
     return web.Response(body=payload, content_type=kind, headers=headers)
 
 
 def _message(body: bytes, kind: str, method: BoundMethod | BuiltinMethod) -> Message:
-    return from_json(body, method.descriptor.request) if kind == _JSON else method.parse(body)
+    return from_json(body, method.descriptor.request_codec.wire) if kind == _JSON else method.parse(body)
 
 
 def _content_type(request: web.BaseRequest) -> str:

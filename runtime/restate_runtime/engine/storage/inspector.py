@@ -274,7 +274,7 @@ class StorageInspector:
         if self._pool is None:
             self._pool = load_pool(self._connection)
         message = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(full_name)).FromString(data)
-        return json_format.MessageToDict(message)
+        return json_format.MessageToDict(message, descriptor_pool=self._pool)
 
 
 def _bytes(data: bytes) -> dict[str, str]:
