@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2
@@ -10,6 +11,7 @@ from google.protobuf import descriptor_pb2
 from . import comments, naming
 from .load import Loaded
 from .model import Contract, FieldRole, File, InputField, Message, Method, Service, ServiceKind
+from .settings import call_options, handler_type, is_shared, service_type, states
 from .shipped import is_shipped
 
 __all__ = ["build"]
@@ -32,9 +34,9 @@ def _file(loaded: Loaded, file: _descriptor.FileDescriptor) -> File:
     shipped = is_shipped(loaded.protos[file.name])
     services = []
     for index, service in enumerate(_services(file)):
-        number = loaded.annotations.service_type(loaded.protos[file.name].service[index].options)
-        if number is not None:
-            services.append(_service(loaded, service, index, number, shipped))
+        given = loaded.annotations.of(loaded.protos[file.name].service[index].options)
+        if service_type(given):
+            services.append(_service(loaded, service, index, given, shipped))
     # The topmost comment is often a licence, so the package's goes first.
     comment = source.comments(_PACKAGE) or source.comments(_SYNTAX) or source.comments(_EDITION)
     definitions = frozenset({*file.message_types_by_name, *file.enum_types_by_name, *file.extensions_by_name, *file.services_by_name})
@@ -45,24 +47,31 @@ def _services(file: _descriptor.FileDescriptor) -> list[_descriptor.ServiceDescr
     return sorted(file.services_by_name.values(), key=lambda service: service.index)
 
 
-def _service(loaded: Loaded, service: _descriptor.ServiceDescriptor, index: int, number: int, shipped: bool) -> Service:
+def _service(loaded: Loaded, service: _descriptor.ServiceDescriptor, index: int, given: Mapping[str, Any], shipped: bool) -> Service:
     source = loaded.source(service.file.name)
+    kind, kind_name, contradiction = service_type(given) or (None, "", "")
     return Service(
         name=service.name,
         full_name=service.full_name,
         python_name=naming.class_name(service.name),
         constant=naming.constant_name(service.name),
-        kind=next((kind for kind in ServiceKind if kind.value == number), None),
-        methods=tuple(_method(loaded, method, index) for method in service.methods),
+        kind=kind,
+        kind_name=kind_name,
+        methods=tuple(_method(loaded, method, index, kind) for method in service.methods),
         comments=comments.clean(source.comments(_SERVICE, index)),
         location=source.location(_SERVICE, index),
         shipped=shipped,
+        contradiction=contradiction,
+        states=states(loaded, given, source, (_SERVICE, index), _message),
+        options=call_options(given, source, (_SERVICE, index), on_service=True),
     )
 
 
-def _method(loaded: Loaded, method: _descriptor.MethodDescriptor, service: int) -> Method:
-    source = loaded.source(method.containing_service.file.name)
+def _method(loaded: Loaded, method: _descriptor.MethodDescriptor, service: int, kind: ServiceKind | None) -> Method:
+    file = method.containing_service.file.name
+    source = loaded.source(file)
     path = (_SERVICE, service, _METHOD, method.index)
+    given = loaded.annotations.of(loaded.protos[file].service[service].method[method.index].options)
     return Method(
         name=method.name,
         python_name=naming.method_name(method.name),
@@ -72,6 +81,9 @@ def _method(loaded: Loaded, method: _descriptor.MethodDescriptor, service: int) 
         comments=comments.clean(source.comments(*path)),
         location=source.location(*path),
         input_location=source.location(*path, _INPUT),
+        shared=is_shared(given, kind),
+        handler_type=handler_type(given),
+        options=call_options(given, source, path, on_service=False),
     )
 
 
@@ -81,8 +93,8 @@ def _message(loaded: Loaded, message: _descriptor.Descriptor) -> Message:
     source = loaded.source(message.file.name)
     fields = []
     for index, (item, raw) in enumerate(zip(message.fields, proto.field, strict=True)):
-        number = loaded.annotations.field_type(raw.options)
-        role = next((role for role in FieldRole if role.value == number), None)
+        named = loaded.annotations.of(raw.options).get("dev.restate.ext.field")
+        role = next((role for role in FieldRole if role.name == named), None)
         if role is not None:
             fields.append(
                 InputField(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .model import Contract, FieldRole, File, Finding, InputField, Location, Message, Method, Service, ServiceKind
+from . import option_rules
+from .model import Contract, FieldRole, File, Finding, InputField, Location, Message, Method, Scalar, Service, ServiceKind
 from .naming import module_name
 
 __all__ = ["EARLIER", "RULES", "Rule", "check"]
@@ -58,7 +59,7 @@ def _keys(contract: Contract) -> Iterator[InputField]:
 
 def _kind(contract: Contract) -> Iterator[Problem]:
     for service in _services(contract):
-        if service.kind is None:
+        if service.kind is None and service.kind_name != "WORKFLOW":  # that one has a rule of its own
             yield service.location, f"service {service.full_name} has a service_type that does not exist"
 
 
@@ -72,7 +73,7 @@ def _reserved(contract: Contract) -> Iterator[Problem]:
 def _no_rpcs(contract: Contract) -> Iterator[Problem]:
     for service in _services(contract):
         if service.kind is ServiceKind.KEYED and not service.methods:
-            yield service.location, f"service {service.full_name} is KEYED and has no rpc"
+            yield service.location, f"service {service.full_name} is {service.kind_name} and has no rpc"
 
 
 def _streaming(contract: Contract) -> Iterator[Problem]:
@@ -87,7 +88,7 @@ def _key_missing(contract: Contract) -> Iterator[Problem]:
             reason = "which has no field at all" if method.input.is_empty else "which has no KEY field of its own"
             yield (
                 method.input_location,
-                f"rpc {service.name}.{method.name} of a KEYED service takes {method.input.full_name}, {reason}; "
+                f"rpc {service.name}.{method.name} of a {service.kind_name} service takes {method.input.full_name}, {reason}; "
                 f"mark one string field with [(dev.restate.ext.field) = KEY]",
             )
 
@@ -168,6 +169,8 @@ def _module_twice(contract: Contract) -> Iterator[Problem]:
 def _file_name(contract: Contract) -> Iterator[Problem]:
     files = {file.name for file in _with_services(contract)}
     messages = {message.file for _, method in _methods(contract) for message in (method.input, method.output)}
+    stored = [entry.value for service in _services(contract) for entry in service.states]
+    messages |= {value.file for value in stored if value is not None and not isinstance(value, Scalar)}
     for name in sorted(files | messages):
         if not all(re.fullmatch(r"\w+", part) for part in module_name(name, "_pb2").split(".")):
             printable = name.encode("unicode_escape").decode("ascii")
@@ -254,6 +257,47 @@ RULES = (
         _module_twice,
     ),
     Rule("RST114", "A file's name can be a module", "Anything else could not be imported.", _file_name),
+    Rule(
+        "RST121",
+        "Only services with state have state and shared rpcs",
+        "An UNKEYED service has no state: make it KEYED or SINGLETON, or take the option away.",
+        option_rules.kind_of_options,
+    ),
+    Rule(
+        "RST122",
+        "The states of a service have names of their own",
+        "A name is what the value is stored under, and in snake case the accessor `ctx.state.NAME`.",
+        option_rules.state_names,
+    ),
+    Rule(
+        "RST123",
+        "A state's type exists",
+        "It is the full name of a message that the file defines or imports, without a leading dot, or one of string, int64, double, bool "
+        "and bytes.",
+        option_rules.state_types,
+    ),
+    Rule("RST124", "Options have values that make sense", "Durations are not negative, and intervals do not shrink.", option_rules.values),
+    Rule(
+        "RST125",
+        "Workflows are not known",
+        "The annotations of Restate's Go plugin are understood where they map: SERVICE is UNKEYED, VIRTUAL_OBJECT is KEYED. A WORKFLOW is "
+        "a service whose runs have an id: model it as KEYED, with that id as KEY field.",
+        option_rules.go_types,
+    ),
+    Rule(
+        "RST126",
+        "Annotations do not contradict each other",
+        "A service that has both `dev.restate.ext.service_type` and the one of Restate's Go plugin is of one kind, and an rpc is either "
+        "shared or EXCLUSIVE.",
+        option_rules.contradiction,
+    ),
+    Rule(
+        "RST127",
+        "Services make classes of their own",
+        "Classes are called after their service: `FooContext` and `FooSyncClient` of `Foo` must not be what another service makes. Rename "
+        "one of them, or put it into another file.",
+        option_rules.class_twice,
+    ),
 )
 """The rules, in the order of their codes."""
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import Message
+from google.protobuf import descriptor_pb2, descriptor_pool
 
+from .annotations import ANNOTATIONS, Annotations
 from .model import Finding, Location
 
-__all__ = ["Annotations", "LoadError", "Loaded", "SourceMap", "load"]
+__all__ = ["LoadError", "Loaded", "SourceMap", "load"]
 
-SERVICE_OPTION = "dev.restate.ext.service_type"
-FIELD_OPTION = "dev.restate.ext.field"
-OPTION_NUMBER = 51234
 # Field numbers in descriptor.proto, which paths of SourceCodeInfo are made of.
 _MESSAGE, _EXTENSION, _ONEOF = 4, 7, 8
 
@@ -55,47 +51,6 @@ class SourceMap:
         text: str | bytes = "" if found is None else found.leading_comments or found.trailing_comments
         # A file in another encoding than UTF-8: protobuf gives what it cannot decode as bytes.
         return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """Reads our options from a pool that may hold another option of the same number, or none.
-
-    The options are read through the request's own `ext.proto`, by full name: a foreign extension that happens to have our number is not
-    ours, and no copy of `ext.proto` has to be in this process.
-    """
-
-    pool: descriptor_pool.DescriptorPool
-
-    def service_type(self, options: Message) -> int | None:
-        """The number that `service_type` holds, `None` where it is not set."""
-        return self._read(self._service, options)
-
-    def field_type(self, options: Message) -> int | None:
-        """The number that `field` holds, `None` where it is not set."""
-        return self._read(self._field, options)
-
-    @cached_property
-    def _service(self) -> _descriptor.FieldDescriptor | None:
-        return self._find(SERVICE_OPTION)
-
-    @cached_property
-    def _field(self) -> _descriptor.FieldDescriptor | None:
-        return self._find(FIELD_OPTION)
-
-    def _find(self, name: str) -> _descriptor.FieldDescriptor | None:
-        try:
-            found = self.pool.FindExtensionByName(name)
-        except KeyError:
-            return None
-        return found if found.number == OPTION_NUMBER else None
-
-    def _read(self, extension: _descriptor.FieldDescriptor | None, options: Message) -> int | None:
-        if extension is None or extension.containing_type is None:
-            return None
-        linked: Any = message_factory.GetMessageClass(extension.containing_type).FromString(options.SerializeToString())
-        # The value alone would not do: zero, the default, is a real type.
-        return next((int(value) for item, value in linked.ListFields() if item.full_name == extension.full_name), None)
 
 
 @dataclass(frozen=True)
@@ -149,12 +104,13 @@ def load(protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> Loaded:
 def _refused(proto: descriptor_pb2.FileDescriptorProto) -> Iterable[Finding]:
     """Copies of the shipped contracts that cannot be worked with, though protoc takes them."""
     source = SourceMap(proto)
-    if proto.package == "dev.restate.ext":
-        for index, extension in enumerate(proto.extension):
-            if extension.name in ("service_type", "field") and extension.number != OPTION_NUMBER:
-                reason = f"dev.restate.ext.{extension.name} has the number {extension.number} here, and {OPTION_NUMBER} in Restate's file"
-                yield Finding(source.location(_EXTENSION, index), "RST006", reason)
-    elif proto.package == "dev.restate":
+    numbers = {item.name: item.number for item in ANNOTATIONS if item.package == proto.package}
+    for index, extension in enumerate(proto.extension if numbers else ()):
+        name = f"{proto.package}.{extension.name}"
+        if numbers.get(name, extension.number) != extension.number:
+            reason = f"{name} has the number {extension.number} here, and {numbers[name]} in Restate's file"
+            yield Finding(source.location(_EXTENSION, index), "RST006", reason)
+    if proto.package == "dev.restate":
         # Protobuf's own message for Restate's published file says nothing useful.
         for index, message in enumerate(proto.message_type):
             if message.name == "InvokeRequest" and any(oneof.name == "argument" for oneof in message.oneof_decl):

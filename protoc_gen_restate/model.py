@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 
-__all__ = ["Contract", "FieldRole", "File", "Finding", "InputField", "Location", "Message", "Method", "Service", "ServiceKind"]
+__all__ = [
+    "CallOptions",
+    "Contract",
+    "FieldRole",
+    "File",
+    "Finding",
+    "InputField",
+    "Location",
+    "Message",
+    "Method",
+    "Retry",
+    "Scalar",
+    "Service",
+    "ServiceKind",
+    "StateEntry",
+]
 
 
 class ServiceKind(enum.Enum):
@@ -93,6 +110,73 @@ class Message:
         return tuple(item for item in self.fields if item.role is role)
 
 
+class Scalar(enum.Enum):
+    """A state's type that is no message: its name in a .proto, and Python's."""
+
+    STRING = "string", "str"
+    INT64 = "int64", "int"
+    DOUBLE = "double", "float"
+    BOOL = "bool", "bool"
+    BYTES = "bytes", "bytes"
+
+    def __init__(self, proto: str, python: str) -> None:
+        self.proto = proto
+        self.python = python
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What a contract fixes of a retry policy; `None` for what it leaves out.
+
+    Attributes:
+        max_attempts: 0 for no bound.
+        fails: `on_exhausted` is FAIL.
+    """
+
+    initial_interval: timedelta | None = None
+    max_interval: timedelta | None = None
+    factor: float | None = None
+    max_attempts: int | None = None
+    max_duration: timedelta | None = None
+    fails: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What a contract says of the invocations of a service or an rpc; `None` for what it leaves out.
+
+    Attributes:
+        locations: where each option is set, by the name of its field here.
+    """
+
+    private: bool | None = None
+    retry: Retry | None = None
+    inactivity_timeout: timedelta | None = None
+    retention: timedelta | None = None
+    locations: Mapping[str, Location] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """One declared state of a service.
+
+    Attributes:
+        name: the name that it is stored under.
+        python_name: the accessor's name.
+        type: the type as the contract spells it.
+        value: the message or scalar of that name, `None` where there is none.
+        hint: the full name of a message that may be meant, where there is none.
+        location: where it is declared.
+    """
+
+    name: str
+    python_name: str
+    type: str
+    value: Message | Scalar | None
+    hint: str
+    location: Location
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One rpc.
@@ -106,6 +190,9 @@ class Method:
         comments: the comment above it, without comment marks.
         location: where the rpc is declared.
         input_location: where its input type is named.
+        shared: it only reads state, and runs beside the others.
+        handler_type: what Restate's Go plugin would take it for, `SHARED`; empty where that is not said.
+        options: what the contract says of its invocations.
     """
 
     name: str
@@ -116,6 +203,9 @@ class Method:
     comments: str
     location: Location
     input_location: Location
+    shared: bool = False
+    handler_type: str = ""
+    options: CallOptions = CallOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +217,15 @@ class Service:
         full_name: `tour.v1.TicketService`.
         python_name: what generated classes are called after, `TicketService`.
         constant: name of its descriptor, `TICKET_SERVICE`.
-        kind: `None` for a number that no kind has.
+        kind: `None` for a type that no kind has.
+        kind_name: the service type as the contract spells it, `KEYED` or `VIRTUAL_OBJECT`.
         methods: the rpcs in the order of the .proto.
         comments: the comment above it, without comment marks.
         location: where it is declared.
         shipped: it is one of ours in `dev/restate/services.proto`, not merely one of that name.
+        contradiction: the type that another annotation gives it, where that is a different one.
+        states: its declared states.
+        options: what the contract says of the invocations of all its rpcs.
     """
 
     name: str
@@ -139,10 +233,27 @@ class Service:
     python_name: str
     constant: str
     kind: ServiceKind | None
+    kind_name: str
     methods: tuple[Method, ...]
     comments: str
     location: Location
     shipped: bool = False
+    contradiction: str = ""
+    states: tuple[StateEntry, ...] = ()
+    options: CallOptions = CallOptions()
+
+    @property
+    def has_shared(self) -> bool:
+        """Some rpc of it is shared."""
+        return any(method.shared for method in self.methods)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that can be made of it, in the order in which they stand."""
+        stem = self.python_name
+        own = (f"{stem}State", f"{stem}Context") if self.states else ()
+        shared = (f"Shared{stem}State", f"Shared{stem}Context") if self.states and self.has_shared else ()
+        return (*own, *shared, f"{stem}Base", f"{stem}Client", f"{stem}SyncClient")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import jinja2
 
 from .comments import docstring, literal
 from .imports import ImportTable, Section, sort_key
+from .literals import Literals
 from .messages import Alias, Flavour, Reference
-from .model import FieldRole, File, Message, Method, Service, ServiceKind
+from .model import FieldRole, File, Message, Method, Scalar, Service, ServiceKind, StateEntry
 from .naming import output_name
 from .options import EmptyMessages, Options
 
@@ -21,15 +22,25 @@ _WIDTH = 140
 
 
 @dataclass(frozen=True, slots=True)
+class StatePage:
+    """A declared state, with every expression that the template needs."""
+
+    entry: StateEntry
+    type: Reference
+
+
+@dataclass(frozen=True, slots=True)
 class MethodPage:
     """An rpc, with every expression that the template needs."""
 
     method: Method
+    context: str
     request: Reference
     response: Reference
     key_field: str | None
     empty_request: bool
     empty_response: bool
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
     def documentation(self) -> str:
@@ -43,9 +54,17 @@ class ServicePage:
     service: Service
     kind: str
     context: str
+    shared_context: str
     variable: str
     descriptor: str
     methods: tuple[MethodPage, ...]
+    states: tuple[StatePage, ...]
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def has_shared_state(self) -> bool:
+        """It has a context for shared handlers of its own."""
+        return bool(self.states) and self.service.has_shared
 
     @property
     def documentation(self) -> str:
@@ -79,7 +98,7 @@ class Renderer:
             autoescape=False,
         )
         environment.filters |= {"docstring": docstring, "literal": literal}
-        environment.globals |= {"signature": signature, "argument": argument}
+        environment.globals |= {"signature": signature, "single": single, "argument": argument}
         self._template = environment.get_template("module.py.j2")
 
     def module(self, file: File) -> tuple[str, str]:
@@ -93,7 +112,9 @@ class Renderer:
             "Final": imports.member("typing", "Final", Section.STANDARD),
             "restate": imports.module("restate_runtime", Section.THIRD_PARTY, "restate"),
         }
-        names["property"] = self._property(file, imports)
+        names["property"] = _builtin("property", file, imports)
+        restate = names["restate"]
+        literals = Literals(imports, restate)
         references: dict[str, Reference] = {}
 
         def reference(message: Message) -> Reference:
@@ -103,16 +124,24 @@ class Renderer:
 
         services = []
         for service in file.services:
-            methods = tuple(self._method(service, method, reference(method.input), reference(method.output)) for method in service.methods)
             assert service.kind is not None, "checked by lint"
+            own, stem = f"{service.kind.name.capitalize()}Context", service.python_name
+            contexts = (f"{stem}Context", f"Shared{stem}Context") if service.states else (f"{restate}.{own}", f"{restate}.Shared{own}")
+            methods = tuple(
+                self._method(service, method, contexts[method.shared], reference(method.input), reference(method.output), literals)
+                for method in service.methods
+            )
             services.append(
                 ServicePage(
                     service=service,
-                    kind=f"{names['restate']}.ServiceKind.{service.kind.name}",
-                    context=f"{names['restate']}.{service.kind.name.capitalize()}Context",
+                    kind=f"{restate}.ServiceKind.{service.kind.name}",
+                    context=f"{restate}.{own}",
+                    shared_context=f"{restate}.Shared{own}",
                     variable=imports.reserve(f"_{service.constant.lower()}"),
                     descriptor=f"{self._flavour.file_descriptor(file, imports)}.services_by_name[{literal(service.name)}]",
                     methods=methods,
+                    states=tuple(self._state(file, entry, reference, imports) for entry in service.states),
+                    settings=literals.settings(service.options),
                 )
             )
         aliases = [found.alias for found in references.values() if found.alias is not None]
@@ -123,33 +152,50 @@ class Renderer:
                 names["Any"] = imports.member("typing", "Any", Section.STANDARD)
         return ModulePage(file, tuple(services), tuple(imports.lines()), tuple(aliases), tuple(_exports(file)), names)
 
-    def _method(self, service: Service, method: Method, request: Reference, response: Reference) -> MethodPage:
+    def _state(self, file: File, entry: StateEntry, reference: Callable[[Message], Reference], imports: ImportTable) -> StatePage:
+        value = entry.value
+        assert value is not None, "checked by lint"
+        if isinstance(value, Scalar):
+            name = _builtin(value.python, file, imports)
+            return StatePage(entry, Reference(name, name))
+        return StatePage(entry, reference(value))
+
+    def _method(
+        self, service: Service, method: Method, context: str, request: Reference, response: Reference, literals: Literals
+    ) -> MethodPage:
         keys = method.input.having(FieldRole.KEY)
         omit = self._options.empty is EmptyMessages.OMIT
         return MethodPage(
             method=method,
+            context=context,
             request=request,
             response=response,
             key_field=keys[0].name if service.kind is ServiceKind.KEYED else None,
             empty_request=omit and method.input.is_empty,
             empty_response=omit and method.output.is_empty,
+            settings=(*((("shared=True", ()),) if method.shared else ()), *literals.settings(method.options)),
         )
 
-    def _property(self, file: File, imports: ImportTable) -> str:
-        """The decorator; an rpc called `Property` hides the builtin in its class."""
-        if any(method.python_name == "property" for service in file.services for method in service.methods):
-            return f"{imports.module('builtins', Section.STANDARD)}.property"
-        return "property"
+
+def _members(file: File) -> set[str]:
+    """The names that stand in its classes: of rpcs and states."""
+    rpcs = {method.python_name for service in file.services for method in service.methods}
+    return rpcs | {entry.python_name for service in file.services for entry in service.states}
+
+
+def _builtin(name: str, file: File, imports: ImportTable) -> str:
+    """A builtin; an rpc called `Property` hides one in its class."""
+    return f"{imports.module('builtins', Section.STANDARD)}.{name}" if name in _members(file) else name
 
 
 def _names(file: File) -> set[str]:
     """Every name that the module defines or uses by itself, in its own scope or in its classes."""
-    rpcs = {method.python_name for service in file.services for method in service.methods}
-    return {*rpcs, *_exports(file), "self", "ctx", "request", "property"}
+    builtins = {"property", *(scalar.python for scalar in Scalar)}
+    return {*_members(file), *_exports(file), *builtins, "self", "ctx", "request", "state"}
 
 
 def _exports(file: File) -> list[str]:
-    names = [name for item in file.services for name in (item.constant, f"{item.python_name}Base", f"{item.python_name}Client")]
+    names = [name for item in file.services for name in (item.constant, *item.class_names) if not name.endswith("SyncClient")]
     return sorted(names, key=sort_key)
 
 
@@ -161,6 +207,13 @@ def argument(name: str, text: str, indent: int) -> str:
         return line
     pieces = [f"{margin}    {literal(piece)}" for piece in text.splitlines(keepends=True)]
     return "\n".join([f"{margin}{name}=(", *pieces, f"{margin}),"])
+
+
+def single(prefix: str, item: str, indent: int) -> str:
+    """`prefix(item,),`: a tuple of one, on one line where it fits."""
+    margin = " " * indent
+    line = f"{margin}{prefix}({item},),"
+    return line if len(line) <= _WIDTH else "\n".join([f"{margin}{prefix}(", f"{margin}    {item},", f"{margin}),"])
 
 
 def signature(prefix: str, parameters: Iterable[str], suffix: str, indent: int) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .descriptors import MethodDescriptor as MethodDescriptor
     from .descriptors import ServiceDescriptor as ServiceDescriptor
     from .descriptors import ServiceKind as ServiceKind
+    from .descriptors import StateDescriptor as StateDescriptor
     from .engine.runtime import Runtime as Runtime
     from .errors import Code as Code
     from .errors import DeadlineExceeded as DeadlineExceeded
@@ -33,13 +34,19 @@ if TYPE_CHECKING:
     from .handler.combinators import select as select
     from .handler.context import Context as Context
     from .handler.context import KeyedContext as KeyedContext
+    from .handler.context import SharedKeyedContext as SharedKeyedContext
+    from .handler.context import SharedSingletonContext as SharedSingletonContext
     from .handler.context import SingletonContext as SingletonContext
     from .handler.context import UnkeyedContext as UnkeyedContext
     from .handler.futures import Awakeable as Awakeable
     from .handler.futures import Call as Call
     from .handler.futures import DurableFuture as DurableFuture
     from .handler.service import Service as Service
+    from .handler.state import ReadOnlyStateValue as ReadOnlyStateValue
+    from .handler.state import State as State
+    from .handler.state import StateValue as StateValue
     from .retry import OnExhausted as OnExhausted
+    from .retry import RetryOptions as RetryOptions
     from .retry import RetryPolicy as RetryPolicy
     from .serde import Serde as Serde
     from .serde import SerdeError as SerdeError
@@ -62,6 +69,8 @@ _HOME = {
     "MessageLibrary": "codecs",
     "MethodDescriptor": "descriptors",
     "OnExhausted": "retry",
+    "ReadOnlyStateValue": "handler.state",
+    "RetryOptions": "retry",
     "RetryPolicy": "retry",
     "Runtime": "engine.runtime",
     "RuntimeFault": "errors",
@@ -70,7 +79,12 @@ _HOME = {
     "Service": "handler.service",
     "ServiceDescriptor": "descriptors",
     "ServiceKind": "descriptors",
+    "SharedKeyedContext": "handler.context",
+    "SharedSingletonContext": "handler.context",
     "SingletonContext": "handler.context",
+    "State": "handler.state",
+    "StateDescriptor": "descriptors",
+    "StateValue": "handler.state",
     "TerminalError": "errors",
     "UnkeyedContext": "handler.context",
     "as_completed": "handler.combinators",

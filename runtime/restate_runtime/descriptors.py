@@ -9,20 +9,23 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from google.protobuf import descriptor as _pb
 
 from .codecs import Codec, pair
+from .retry import RetryOptions
 
-__all__ = ["GENERATOR_ABI", "MethodDescriptor", "ServiceDescriptor", "ServiceKind", "find_service"]
+__all__ = ["GENERATOR_ABI", "MethodDescriptor", "ServiceDescriptor", "ServiceKind", "StateDescriptor", "find_service"]
 
 GENERATOR_ABI = 1
 """Version of the agreement between generated modules and this runtime; raised when a module made before would break."""
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+T = TypeVar("T")
 
 
 class ServiceKind(enum.Enum):
@@ -34,6 +37,21 @@ class ServiceKind(enum.Enum):
     """At most one for each key, first in, first out."""
     SINGLETON = "singleton"
     """At most one of the service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDescriptor(Generic[T]):
+    """One declared state of a service (`dev.restate.options.state`).
+
+    Attributes:
+        name: the name that it is stored under.
+        python_name: its name in generated code.
+        type: a message class, or `str`, `int`, `float`, `bool` or `bytes`.
+    """
+
+    name: str
+    python_name: str
+    type: type[T]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +68,11 @@ class MethodDescriptor(Generic[Request, Response]):
         empty_request: the parameter is left out, the input is `google.protobuf.Empty`.
         empty_response: the result is `None`, the output is `google.protobuf.Empty`.
         options: further options of the rpc, by full name of the option.
+        shared: it only reads state, and runs beside the others.
+        private: it cannot be called from outside; `None` where only the service's own option counts.
+        retry: what the rpc fixes of its retry policy.
+        inactivity_timeout: how long a waiting handler stays in memory; `None` for the service's, then the runtime's.
+        retention: how long a completed invocation is kept; `None` for the service's, then the runtime's.
         descriptor: the rpc's own protobuf descriptor.
         request_codec: how the request is encoded.
         response_codec: how the response is encoded.
@@ -65,6 +88,11 @@ class MethodDescriptor(Generic[Request, Response]):
     empty_request: bool = False
     empty_response: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    shared: bool = False
+    private: bool | None = None
+    retry: RetryOptions | None = None
+    inactivity_timeout: timedelta | None = None
+    retention: timedelta | None = None
     request_codec: Codec = field(init=False, repr=False, compare=False)
     response_codec: Codec = field(init=False, repr=False, compare=False)
 
@@ -95,6 +123,11 @@ class ServiceDescriptor:
         descriptor: the service's own protobuf descriptor.
         comments: the comment above the service, without comment marks.
         options: further options of the service, by full name of the option.
+        states: the declared states in the order of the .proto.
+        private: its rpcs cannot be called from outside, unless their own option says otherwise.
+        retry: what the service fixes of the retry policy of its rpcs.
+        inactivity_timeout: how long waiting handlers stay in memory; `None` for the runtime's.
+        retention: how long completed invocations are kept; `None` for the runtime's.
 
     Raises:
         ImportError: the module was made by a generator whose ABI this runtime does not know.
@@ -107,6 +140,11 @@ class ServiceDescriptor:
     descriptor: _pb.ServiceDescriptor
     comments: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    states: tuple[StateDescriptor[Any], ...] = ()
+    private: bool = False
+    retry: RetryOptions | None = None
+    inactivity_timeout: timedelta | None = None
+    retention: timedelta | None = None
 
     def __post_init__(self) -> None:
         _loaded[self.name] = self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from typing import Any
 
-__all__ = ["OnExhausted", "RetryPolicy"]
+__all__ = ["OnExhausted", "RetryOptions", "RetryPolicy"]
 
 
 class OnExhausted(enum.Enum):
@@ -70,3 +71,27 @@ class RetryPolicy:
 
 
 INVOCATION_RETRY = RetryPolicy(max_attempts=70)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryOptions:
+    """The part of an invocation retry policy that a contract fixes; what is `None` stays as it is configured elsewhere.
+
+    Attributes:
+        initial_interval, max_interval, factor, max_duration, on_exhausted: as in `RetryPolicy`.
+        max_attempts: as there; 0 for no bound.
+    """
+
+    initial_interval: timedelta | None = None
+    max_interval: timedelta | None = None
+    factor: float | None = None
+    max_attempts: int | None = None
+    max_duration: timedelta | None = None
+    on_exhausted: OnExhausted | None = None
+
+    def over(self, policy: RetryPolicy) -> RetryPolicy:
+        """The policy with these fields instead of its own."""
+        given: dict[str, Any] = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
+        if given.get("max_attempts") == 0:
+            given["max_attempts"] = None
+        return replace(policy, **given)

@@ -51,6 +51,14 @@ def check_service(module: Any, service: restate.ServiceDescriptor) -> None:
     for method in service.methods:
         check_base(base, method)
         check_client(client, service, method)
+    if service.states:
+        check_states(base.__restate_context__, service, restate.StateValue)
+    else:
+        assert base.__restate_context__ is None
+    if service.states and any(method.shared for method in service.methods):
+        check_states(base.__restate_shared_context__, service, restate.ReadOnlyStateValue)
+    else:
+        assert base.__restate_shared_context__ is None
 
 
 def of(value: Any, service: restate.ServiceDescriptor, suffix: str) -> bool:
@@ -58,8 +66,53 @@ def of(value: Any, service: restate.ServiceDescriptor, suffix: str) -> bool:
     return isinstance(value, type) and value.__name__ == f"{stem}{suffix}"
 
 
+def contexts(module: Any, service: restate.ServiceDescriptor) -> list[str]:
+    names = [f"{service.descriptor.name}Context", f"Shared{service.descriptor.name}Context"]
+    return [name for name in names if service.states and name in module.__all__]
+
+
 async def handler(self: Any, ctx: Any, request: Any = None) -> Any:
     return request
+
+
+class Memory:
+    """The part of an attempt that state goes through."""
+
+    service = "a service"
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def get_state(self, name: str) -> Any:
+        return self.values.get(name)
+
+    def set_state(self, name: str, value: Any) -> None:
+        self.values[name] = value
+
+    def clear_state(self, name: str) -> None:
+        del self.values[name]
+
+
+def check_states(context: Any, service: restate.ServiceDescriptor, wanted: Any) -> None:
+    ctx = context(Memory())
+    for state in service.states:
+        value = getattr(ctx.state, state.python_name)
+        assert type(value) is wanted
+        assert result(value.get()) is None
+        if wanted is restate.StateValue:
+            value.set(state.type())
+            assert result(value.get()) == state.type()
+            assert list(ctx._invocation.values) == [state.name]
+            value.clear()
+            assert result(value.get()) is None
+
+
+def result(awaitable: Any) -> Any:
+    try:
+        next(awaitable.__await__())
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("state is there at once")
 
 
 def check_base(base: Any, method: restate.MethodDescriptor[Any, Any]) -> None:
@@ -94,7 +147,7 @@ def main(folder: str, modules: list[str]) -> None:
     for name in modules:
         module = importlib.import_module(name)
         services = [value for value in vars(module).values() if isinstance(value, restate.ServiceDescriptor)]
-        assert len(services) * 3 == len(module.__all__)
+        assert len(module.__all__) == sum(3 + 2 * len(contexts(module, service)) for service in services)
         assert all(hasattr(module, exported) for exported in module.__all__)
         for service in services:
             check_service(module, service)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 
-from dev.restate import events_pb2, ext_pb2, services_pb2
+from dev.restate import events_pb2, ext_pb2, options_pb2, services_pb2
 from protoc_gen_restate.shipped import SHIPPED, digest
 
 from .conftest import INCLUDE, ROOT, protoc
@@ -42,7 +42,7 @@ def test_shipped_files_are_known_by_their_content(compiled: dict[str, descriptor
 
 
 def test_shipped_modules_hold_the_same_descriptors(compiled: dict[str, descriptor_pb2.FileDescriptorProto]) -> None:
-    for module in (ext_pb2, events_pb2, services_pb2):
+    for module in (ext_pb2, events_pb2, options_pb2, services_pb2):
         shipped = descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
         # protoc leaves names out of its modules that follow from others.
         assert without_json_names(shipped) == without_json_names(compiled[shipped.name])
@@ -59,7 +59,7 @@ def without_json_names(file: descriptor_pb2.FileDescriptorProto) -> descriptor_p
 
 def test_shipped_modules_load_on_the_oldest_supported_protobuf() -> None:
     modules = sorted((ROOT / "generated" / "dev").rglob("*_pb2.py"))
-    assert len(modules) == 3
+    assert len(modules) == 4
     for module in modules:
         assert "# Protobuf Python Version: 6.30." in module.read_text(), module
 

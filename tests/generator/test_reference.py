@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from protoc_gen_restate import lint
+from dev.restate import ext_pb2, options_pb2
+from protoc_gen_restate import annotations, lint
 
 from .conftest import CASES, ROOT
 
@@ -13,6 +14,17 @@ PAGES = ROOT / "docs" / "reference"
 
 def test_the_page_of_rules_is_the_table_in_the_code() -> None:
     assert (PAGES / "lint.md").read_text() == lint.reference(), "run `python -m protoc_gen_restate.lint > docs/reference/lint.md`"
+
+
+def test_the_page_of_annotations_has_the_table_in_the_code() -> None:
+    assert annotations.reference() in (PAGES / "annotations.md").read_text(), "put `python -m protoc_gen_restate.annotations` there"
+
+
+def test_the_shipped_files_declare_the_options_of_the_table() -> None:
+    for module in (ext_pb2, options_pb2):
+        declared = {item.full_name: (item.number, item.containing_type.full_name) for item in module.DESCRIPTOR.extensions_by_name.values()}
+        table = [item for item in annotations.ANNOTATIONS if item.package == module.DESCRIPTOR.package]
+        assert declared == {item.name: (item.number, item.place.value) for item in table}
 
 
 def test_every_rule_has_a_case() -> None:

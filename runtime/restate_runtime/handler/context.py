@@ -17,7 +17,16 @@ from .futures import Awakeable, Call, DurableFuture, Ready
 from .invocation import Invocation
 from .logger import ContextLogger
 
-__all__ = ["Context", "KeyedContext", "SingletonContext", "UnkeyedContext"]
+__all__ = [
+    "Context",
+    "KeyedContext",
+    "SharedContext",
+    "SharedKeyedContext",
+    "SharedSingletonContext",
+    "SingletonContext",
+    "StatefulContext",
+    "UnkeyedContext",
+]
 
 T = TypeVar("T")
 
@@ -148,8 +157,8 @@ class UnkeyedContext(Context):
     """The context of an UNKEYED service: no state, no key."""
 
 
-class StatefulContext(Context):
-    """A context with state: of one key, or of a service."""
+class SharedContext(Context):
+    """A context that reads state: of one key, or of a service."""
 
     @overload
     def get(self, name: str, type: type[T]) -> Awaitable[T | None]: ...
@@ -172,6 +181,14 @@ class StatefulContext(Context):
             return Ready(decode(value, type))
         except SerdeError as error:
             raise SerdeError(f"state '{name}' of {self._invocation.service}: {error}") from None
+
+    def state_keys(self) -> Awaitable[list[str]]:
+        """The names of the state, sorted; the handler's own writes count."""
+        return Ready(list(self._invocation.state_names()))
+
+
+class StatefulContext(SharedContext):
+    """A context that reads and writes state: of one key, or of a service."""
 
     def set(self, name: str, value: object, *, serde: Serde[Any] | None = None) -> None:
         """Sets a state value.
@@ -201,13 +218,9 @@ class StatefulContext(Context):
         """Removes all state of this key or service."""
         self._invocation.clear_all_state()
 
-    def state_keys(self) -> Awaitable[list[str]]:
-        """The names of the state, sorted; the handler's own writes count."""
-        return Ready(list(self._invocation.state_names()))
 
-
-class KeyedContext(StatefulContext):
-    """The context of a KEYED service."""
+class SharedKeyedContext(SharedContext):
+    """The context of a KEYED service's shared handlers: they read the state of their key, and take no turn."""
 
     @property
     def key(self) -> str:
@@ -215,5 +228,13 @@ class KeyedContext(StatefulContext):
         return self._invocation.key
 
 
-class SingletonContext(StatefulContext):
+class SharedSingletonContext(SharedContext):
+    """The context of a SINGLETON service's shared handlers: they read the service's state, and take no turn."""
+
+
+class KeyedContext(StatefulContext, SharedKeyedContext):
+    """The context of a KEYED service."""
+
+
+class SingletonContext(StatefulContext, SharedSingletonContext):
     """The context of a SINGLETON service."""

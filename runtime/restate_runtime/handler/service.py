@@ -6,6 +6,7 @@ import abc
 from typing import ClassVar
 
 from ..descriptors import ServiceDescriptor
+from .context import Context
 
 __all__ = ["Service"]
 
@@ -15,3 +16,6 @@ class Service(abc.ABC):
 
     # Every other name may be an rpc's, so nothing else stands here.
     __restate_service__: ClassVar[ServiceDescriptor]
+    # Generated contexts with typed state, where the service declares some: for its handlers, and for its shared ones.
+    __restate_context__: ClassVar[type[Context] | None] = None
+    __restate_shared_context__: ClassVar[type[Context] | None] = None
