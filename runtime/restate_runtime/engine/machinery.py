@@ -81,10 +81,10 @@ class Machinery:
         store_contracts(self._database.connection, self.registry)
         self._flight = FlightRecorder(directory.flight)
         self._reader = Reader(connect(directory.database, read_only=True))
-        self.inspector = StorageInspector(connect(directory.database, read_only=True))
         self.state = State(self.options.max_live_handlers)
         self.shell = Shell(self.state, self._reader, self.now_ms)
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
+        self.inspector = StorageInspector(connect(directory.database, read_only=True), self.driver.wait_of)
         self.committer = Committer(
             self._database,
             self.state,
@@ -247,6 +247,12 @@ class Machinery:
             if not self.committer.full:
                 await self.committer.flush()
         self.close(clean=not self.failed.done() and not self.committer.full)
+
+    def give_up(self) -> None:
+        """A start that failed: closes the files, and leaves nothing of a directory that it made."""
+        self.close(clean=False)
+        if self._directory.made:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def close(self, *, clean: bool) -> None:
         """Closes the files as they are; `clean` says that everything was written."""
