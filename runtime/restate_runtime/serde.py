@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
 
-__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "decode", "encode", "restore", "type_name"]
+__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "type_name"]
 
 T = TypeVar("T")
 
@@ -172,6 +172,21 @@ def check(value: Value) -> None:
     """
     if value.tag.startswith(_MESSAGE) and (type_ := _find_message(value.tag[len(_MESSAGE) :])) is not None:
         _parse(type_, value.data)
+
+
+def check_text(what: str, value: object) -> None:
+    """Refuses what is no text that can be stored: of another type, or with half a surrogate pair.
+
+    Raises:
+        SerdeError: it is not; the message begins with `what`.
+    """
+    if not isinstance(value, str):
+        raise SerdeError(f"{what} is a string, not a {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise SerdeError(f"{what} cannot be stored: {error}") from None
 
 
 def _find_message(full_name: str) -> Any:

@@ -36,6 +36,11 @@ __all__ = ["Driver"]
 
 _LOG = logging.getLogger("restate_runtime.handler")
 
+_LAST_MOMENT_S = 0.5
+
+# Kept for good: Python would resume them once more to collect them.
+_LEFT_BEHIND: set[asyncio.Task[None]] = set()
+
 
 class Driver:
     """All attempts in memory of one runtime."""
@@ -62,6 +67,7 @@ class Driver:
         self._sweep: asyncio.TimerHandle | None = None
         self._context = contextvars.copy_context()
         self._idle: asyncio.Future[None] | None = None
+        self.leaving: set[Attempt] = set()
         self._stopping = False
 
     # --- from the core
@@ -122,7 +128,17 @@ class Driver:
         """The handler's task is over."""
         for action in attempt.actions.values():
             action.cancel()
+        self.leaving.discard(attempt)
         self.forget(attempt)
+
+    def leave_behind(self, attempt: Attempt) -> None:
+        """The handler of an attempt that is over does not end: nobody waits for its task any more, asyncio at its own end neither."""
+        self.leaving.discard(attempt)
+        task = attempt.task
+        if task is not None and task not in _LEFT_BEHIND:
+            self.warn(attempt, "its attempt is over, and it catches what should end it: let BaseException pass")
+            asyncio.tasks._unregister_task(task)
+            _LEFT_BEHIND.add(task)
 
     def blocked(self, attempt: Attempt) -> None:
         """The handler waits for a result."""
@@ -166,7 +182,8 @@ class Driver:
     def _pending_actions(self, attempt: Attempt) -> bool:
         """Whether a side effect is about to begin: it waits for the disk, not for its next execution."""
         tried = attempt.invocation.actions
-        return any(completion_id not in tried for completion_id in attempt.actions)
+        now = self.now_ms()
+        return any(completion_id not in tried or tried[completion_id].next_ms <= now for completion_id in attempt.actions)
 
     def _suspend_one(self) -> None:
         for attempt in self._waiting:
@@ -261,6 +278,11 @@ class Driver:
 
     # --- for people
 
+    def wait_of(self, seq: int) -> Wait | None:
+        """What an attempt in memory waits for."""
+        attempt = self._attempts.get(seq)
+        return None if attempt is None or attempt.blocked_on is None else attempt.blocked_on.wait()
+
     def describe_error(self, error: BaseException) -> str:
         """One line: what was raised, and the last line of user code that it went through."""
         frames = traceback.extract_tb(error.__traceback__)
@@ -268,7 +290,7 @@ class Driver:
         place = next((f" ({os.path.basename(f.filename)}:{f.lineno})" for f in reversed(frames) if not f.filename.startswith(own)), "")
         return f"{type(error).__name__}: {error}{place}" if str(error) else f"{type(error).__name__}{place}"
 
-    def report_failure(self, attempt: Attempt, text: str, error: Exception | None) -> None:
+    def report_failure(self, attempt: Attempt, text: str, error: BaseException | None) -> None:
         """A failed attempt in the log, with its traceback: it is the user's code that failed."""
         _LOG.warning("[%s] %s: attempt %d failed: %s", attempt.target, attempt.id, attempt.attempt, text, exc_info=error)
 
@@ -281,12 +303,24 @@ class Driver:
     async def stop(self, timeout_s: float) -> None:
         """Suspends what waits, and gives the rest some time; what still runs then is left to recovery."""
         self._stopping = True
+        until = time.monotonic() + timeout_s
         for attempt in list(self._waiting):
             self.suspend(attempt)
         if self._attempts:
             self._idle = self.loop.create_future()
             await asyncio.wait([self._idle], timeout=timeout_s)
+        await self._clean_up(until - time.monotonic())
         self.drop()
+        await self._clean_up(_LAST_MOMENT_S)
+        for attempt in list(self.leaving):
+            self.leave_behind(attempt)
+
+    async def _clean_up(self, timeout_s: float) -> None:
+        """Lets the `finally` blocks of attempts that are over run to their end."""
+        tasks = {attempt.task for attempt in self.leaving if attempt.task is not None and not attempt.task.done()}
+        if tasks and timeout_s > 0:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        self.leaving = {attempt for attempt in self.leaving if attempt.task is not None and not attempt.task.done()}
 
     def drop(self) -> None:
         """Every attempt is over, at once."""

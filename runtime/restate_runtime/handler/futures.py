@@ -56,6 +56,8 @@ class DurableFuture(Generic[T_co]):
         # asyncio.wait_for awaits in the handler's own task from Python 3.12 on, where only its frame gives it away.
         invocation.check_await(sys._getframe(1))
         node = self._node
+        if not node.awaited:
+            node.mark_awaited()
         if node.index < 0 or invocation.dead:
             yield from invocation.wait(node)
         invocation.consumed(node.index)

@@ -19,9 +19,10 @@ UNSETTLED = -1
 class Node:
     """Something that is settled once."""
 
-    __slots__ = ("failed", "index", "parents")
+    __slots__ = ("awaited", "failed", "index", "parents")
 
     def __init__(self) -> None:
+        self.awaited = False
         self.index = UNSETTLED
         self.failed = False
         self.parents: list[Combination] = []
@@ -32,6 +33,10 @@ class Node:
         parents, self.parents = self.parents, []
         for parent in parents:
             parent.child_settled(self)
+
+    def mark_awaited(self) -> None:
+        """The handler awaits it, and with it everything below."""
+        self.awaited = True
 
     def wait(self) -> Wait:
         """The tree that the core keeps while the invocation is suspended on this node."""
@@ -81,6 +86,12 @@ class Combination(Node):
     def child_settled(self, child: Node) -> None:
         """A node below was settled after this one was made."""
         raise NotImplementedError
+
+    def mark_awaited(self) -> None:
+        self.awaited = True
+        for child in self.children:
+            if not child.awaited:
+                child.mark_awaited()
 
     def _over(self, index: int, failed: bool) -> None:
         # A long-lived child must not collect the combinations that it once was in.
