@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.v1 import bench_pb2 as pb
 from bench.v1 import bench_restate as bench
+
 from restate_runtime import App, KeyedContext, UnkeyedContext
 
 BLOB = bytes(100)

@@ -53,13 +53,13 @@ class Serde(Protocol[T]):
         ...
 
 
-def is_serde(type_: object) -> TypeGuard[Serde[Any]]:
+def is_serde(type_: Any) -> TypeGuard[Serde[Any]]:
     """Whether it is a `Serde`. A message class is none, although it has methods of such names in some libraries."""
     # Not isinstance: with a protocol that costs more than the rest of a state access.
     return not isinstance(type_, type) and hasattr(type_, "deserialize") and hasattr(type_, "serialize")
 
 
-def is_message_type(type_: object) -> bool:
+def is_message_type(type_: Any) -> TypeGuard[type[Message]]:
     """Whether it is a protobuf message class."""
     return isinstance(type_, type) and issubclass(type_, Message)
 

@@ -33,9 +33,7 @@ def connect(path: Path, *, read_only: bool, stopped: bool = False) -> apsw.Conne
     # Without a log to take into account the file is all there is, and SQLite need not make files of its own to read it.
     alone = stopped and read_only and (not log.exists() or log.stat().st_size == 0)
     try:
-        connection = apsw.Connection(
-            path.as_uri() + ("?immutable=1" if alone else ""), flags=flags | apsw.SQLITE_OPEN_URI
-        )
+        connection = apsw.Connection(path.as_uri() + ("?immutable=1" if alone else ""), flags=flags | apsw.SQLITE_OPEN_URI)
         connection.set_busy_timeout(0 if not read_only else 1000)
         if not read_only:
             mode = connection.pragma("journal_mode", "wal")
