@@ -1,11 +1,11 @@
 """The sample services, whose `Script` methods do what the test at hand says.
 
-    @sample.script
-    async def twice(ctx):
-        return await ctx.run("one", lambda: 1) + 1
+@sample.script
+async def twice(ctx):
+    return await ctx.run("one", lambda: 1) + 1
 
-    async with sample.start() as runtime:
-        assert await play(runtime, twice) == 2
+async with sample.start() as runtime:
+    assert await play(runtime, twice) == 2
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from restate_runtime import App, Caller, InvocationHandle, KeyedContext, RetryPolicy, Runtime, SingletonContext, UnkeyedContext
-from restate_runtime.app import Started
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, LineList, Number, Text
 from sample.v1.sample_restate import CounterBase, CounterClient, EchoBase, EchoClient, LedgerBase
+
+from restate_runtime import App, Caller, InvocationHandle, KeyedContext, RetryPolicy, Runtime, SingletonContext, UnkeyedContext
+from restate_runtime.app import Started
 
 Script = Callable[[Any], Awaitable[Any]]
 Body = TypeVar("Body", bound=Script)

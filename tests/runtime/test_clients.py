@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-
-from restate_runtime import Code, TerminalError, gather, race
 from sample.v1.sample_pb2 import AddRequest, CounterKey, LineList, Number, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
-from .services import LONG, MOMENT, Sample, begin, journal, play, reached, send, until
+from restate_runtime import Code, TerminalError, gather, race
+
+from .services import LONG, MOMENT, Sample, begin, journal, play, reached, send
 
 FORMS: dict[str, Callable[..., Any]] = {
     "awaited": lambda method, request, **options: method(request, **options),

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-
-from restate_runtime import Awakeable, gather
 from sample.v1.sample_pb2 import AddRequest, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
+
+from restate_runtime import Awakeable, gather
 
 from .services import LONG, MOMENT, Sample, begin, journal, play, send, until
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..descriptors import ServiceKind
+from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.context import Context, KeyedContext, SingletonContext, UnkeyedContext
@@ -362,8 +363,8 @@ class Attempt:
         if not self.check_command():
             return self.inert()
         completion_id = self.replay.new_completion()
-        milliseconds = max(0, -(-duration // timedelta(milliseconds=1)))
-        self._issue(entries.Sleep(completion_id, self._driver.now_ms() + milliseconds, self._at()))
+        due_ms = self._driver.now_ms() + max(0, whole_milliseconds(duration))
+        self._issue(entries.Sleep(completion_id, due_ms, self._at()))
         leaf = self._leaf(completion_id)
 
         def read() -> None:

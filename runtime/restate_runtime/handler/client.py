@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..descriptors import MethodDescriptor
+from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..serde import check_text
 from .futures import Call
@@ -274,5 +275,4 @@ def delay_milliseconds(delay: timedelta, target: str) -> int:
         raise TypeError(f"{target}: delay is a datetime.timedelta, not a {type(delay).__name__}")
     if delay < timedelta(0):
         raise TerminalError(f"{target}: the delay is negative", Code.INVALID_ARGUMENT)
-    # Rounded up: a delayed call never starts before its delay is over.
-    return -(-delay // timedelta(milliseconds=1))
+    return whole_milliseconds(delay)

@@ -137,11 +137,12 @@ class All(Combination):
 class First(Combination):
     """Settled by the first of them."""
 
-    __slots__ = ("winner",)
+    __slots__ = ()
 
-    def __init__(self, children: Sequence[Node]) -> None:
-        self.winner: Node | None = None
-        super().__init__(children)
+    @property
+    def winner(self) -> Node:
+        """Which of them; the first in order where one notification settled several, whichever of them was told first."""
+        return next(child for child in self.children if child.index == self.index)
 
     def _fails(self, winner: Node) -> bool:
         return winner.failed
@@ -156,7 +157,6 @@ class First(Combination):
             self._win(child)
 
     def _win(self, winner: Node) -> None:
-        self.winner = winner
         self._over(winner.index, self._fails(winner))
 
     def wait(self) -> Wait:
@@ -170,3 +170,6 @@ class Timeout(First):
 
     def _fails(self, winner: Node) -> bool:
         return winner.failed or winner is self.children[1]
+
+    def wait(self) -> Wait:
+        return Wait(Rule.TIMEOUT, 0, [child.wait() for child in self.children])

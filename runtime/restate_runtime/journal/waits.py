@@ -22,6 +22,8 @@ class Rule(enum.IntEnum):
     """When all below it are over, or one of them failed."""
     ANY = 2
     """When one below it is over."""
+    TIMEOUT = 3
+    """When one of two is over; the second is a timer, whose end is a failure."""
 
 
 class Wait(msgspec.Struct, array_like=True):
@@ -61,10 +63,12 @@ def _settle(node: Wait, ref: int, failed: bool) -> bool | None:
         return failed if node.ref == ref else None
     rest = []
     outcome: bool | None = None
-    for child in node.below:
+    for position, child in enumerate(node.below):
         result = _settle(child, ref, failed)
         if result is None:
             rest.append(child)
+        elif node.rule is Rule.TIMEOUT:
+            outcome = result or position == 1
         elif node.rule is Rule.ANY or result:
             outcome = result
     node.below = rest

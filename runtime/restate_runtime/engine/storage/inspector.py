@@ -42,6 +42,8 @@ from .rows import checked, invocation_from_row
 
 __all__ = ["LiveWait", "StorageInspector"]
 
+_LAST_S = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
+
 LiveWait = Callable[[int], Wait | None]
 
 
@@ -294,4 +296,5 @@ def _bytes(data: bytes) -> dict[str, str]:
 
 
 def _time(milliseconds: int) -> str | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds") if milliseconds else None
+    # A sleep may be longer than what dates can say.
+    return datetime.fromtimestamp(min(milliseconds / 1000, _LAST_S), UTC).isoformat(timespec="milliseconds") if milliseconds else None
