@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from restate_runtime import App, KeyedContext, RetryPolicy, Runtime, SingletonContext, UnkeyedContext
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, LineList, Number, Text
 from sample.v1.sample_restate import CounterBase, EchoBase, LedgerBase
 
-__all__ = ["Script", "app", "fast_retry", "invocation", "milliseconds", "until", "until_status"]
+from restate_runtime import App, KeyedContext, RetryPolicy, Runtime, SingletonContext, UnkeyedContext
+from restate_runtime.app import Started
+from restate_runtime.engine.options import load_options
+
+__all__ = ["Clock", "Script", "app", "fast_retry", "invocation", "milliseconds", "start", "until", "until_status"]
 
 Script = Callable[[Any, str], Awaitable[Any]]
 
@@ -64,6 +68,24 @@ async def _nothing(_ctx: Any, _text: str) -> None:
 def app(script: Script = _nothing, *, retry: RetryPolicy | None = None) -> App:
     """All services of the sample contract; `script` is what both `Script` methods run."""
     return App(Echo(script), Counter(script), Ledger(), retry=retry)
+
+
+class Clock:
+    """The system's time, and what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
+
+    def __call__(self) -> int:
+        return time.time_ns() // 1_000_000 + self.ahead_ms
+
+    def advance(self, duration: timedelta) -> None:
+        self.ahead_ms += round(duration.total_seconds() * 1000)
+
+
+def start(hosted: App, clock: Clock, **options: Any) -> Started:
+    """`app.start` with another clock."""
+    return Started(hosted.registry, load_options(options), clock=clock)
 
 
 async def until(condition: Callable[[], Any]) -> Any:

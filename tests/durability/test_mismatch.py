@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from restate_runtime import App, KeyedContext, TerminalError
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
+
+from restate_runtime import App, KeyedContext, TerminalError
 
 from .harness import Ledger, app, invocation, milliseconds, until, until_status
 
