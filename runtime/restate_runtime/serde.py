@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
 
-__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "type_name"]
+__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "storable", "type_name"]
 
 T = TypeVar("T")
 
@@ -77,19 +77,19 @@ def encode(value: object, type_: object = None) -> Value:
     """The value as it is stored.
 
     Args:
-        value: a message, or what msgspec encodes; anything that the `Serde` takes where one is given.
+        value: a message, or what msgspec encodes; where a `Serde` is given, what that takes.
         type_: a `Serde`, or anything else, which then plays no part.
 
     Raises:
         SerdeError: the value cannot be stored, or would come back as something else.
     """
+    if type_ is not None and is_serde(type_):
+        return _serialize(value, type_)
     if isinstance(value, Message):
         try:
             return Value(_MESSAGE + value.DESCRIPTOR.full_name, value.SerializeToString())
         except Exception as error:  # EncodeError: a required field of proto2 is missing
             raise SerdeError(f"a {value.DESCRIPTOR.full_name} cannot be stored: {error}") from error
-    if type_ is not None and is_serde(type_):
-        return Value(_SERDE + type_.name, type_.serialize(value))
     try:
         data = _encode_json(value)
     except Exception as error:  # msgspec raises TypeError, OverflowError, UnicodeEncodeError, ... for what it cannot encode
@@ -97,6 +97,24 @@ def encode(value: object, type_: object = None) -> Value:
     if b"null" in data and _holds_non_finite(msgspec.to_builtins(value)):
         raise SerdeError("a NaN or infinite float cannot be stored: JSON has neither")
     return Value(_JSON, data)
+
+
+def _serialize(value: object, serde: Serde[Any]) -> Value:
+    check_text("the name of a Serde", serde.name)
+    try:
+        data: object = serde.serialize(value)
+    except Exception as error:
+        raise SerdeError(f"a value of type {type(value).__name__} cannot be stored: {serde.name}: {error!r}") from error
+    if not isinstance(data, bytes):
+        raise SerdeError(f"the Serde {serde.name} must give bytes, not a {type(data).__name__}")
+    return Value(_SERDE + serde.name, data)
+
+
+def _deserialize(data: bytes, serde: Serde[Any]) -> Any:
+    try:
+        return serde.deserialize(data)
+    except Exception as error:
+        raise SerdeError(f"the stored bytes are no {serde.name}: {error!r}") from error
 
 
 def _holds_non_finite(value: object) -> bool:
@@ -143,7 +161,7 @@ def decode(value: Value, type_: Any) -> Any:
             return _parse_json(type_, value.data)
     elif is_serde(type_):
         if tag in (RAW, _SERDE + type_.name):
-            return type_.deserialize(value.data)
+            return _deserialize(value.data, type_)
     elif tag == RAW:
         return value.data if type_ in (bytes, Any, object) else decode(Value(_JSON, value.data), type_)
     raise SerdeError(f"stored is {tag}, wanted is {type_name(type_)}")
@@ -187,6 +205,11 @@ def check_text(what: str, value: object) -> None:
             value.encode()
         except UnicodeEncodeError as error:
             raise SerdeError(f"{what} cannot be stored: {error}") from None
+
+
+def storable(text: str) -> str:
+    """The text, with `?` in place of what cannot be stored: names of files may hold half a surrogate pair."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _find_message(full_name: str) -> Any:

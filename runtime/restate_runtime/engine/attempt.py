@@ -27,7 +27,8 @@ from ..journal.model import Invocation, Journal
 from ..journal.nodes import Leaf, Node
 from ..journal.replay import Mismatch, Replay
 from ..retry import RetryPolicy
-from ..serde import SerdeError, Value, decode, restore
+from ..serde import SerdeError, Value, decode, restore, storable
+from .devmode import Watched
 from .handles import DurableHandle
 from .idempotency import REFUSED, key_reused
 from .sources import user_line
@@ -162,12 +163,16 @@ class Attempt:
         assert isinstance(first, entries.Input)
         try:
             if descriptor.empty_request:
-                response = await bound.handler(context)
+                running = bound.handler(context)
             else:
-                response = await bound.handler(context, descriptor.request.FromString(first.payload))
+                running = bound.handler(context, descriptor.request.FromString(first.payload))
+            if self._driver.options.dev:
+                response = await Watched(self, running, self._driver.report_foreign)
+            else:
+                response = await running
             return Success(Value("", self._encode_response(response)))
         except TerminalError as error:
-            return Failure(error.code.value, error.message)
+            return Failure(error.code.value, storable(error.message))
 
     def _encode_response(self, response: Any) -> bytes:
         descriptor = self.bound.descriptor

@@ -21,7 +21,7 @@ from ..journal.events import ActionEnded, Existing, Pause, Suspend
 from ..journal.model import Invocation
 from ..journal.waits import Wait
 from ..retry import RetryPolicy
-from ..serde import Value
+from ..serde import Value, storable
 from .actions import Actions, Stage
 from .attempt import Attempt
 from .flight import FlightRecorder
@@ -68,6 +68,7 @@ class Driver:
         self._context = contextvars.copy_context()
         self._idle: asyncio.Future[None] | None = None
         self.leaving: set[Attempt] = set()
+        self._foreign: set[str] = set()
         self._stopping = False
 
     # --- from the core
@@ -288,7 +289,10 @@ class Driver:
         frames = traceback.extract_tb(error.__traceback__)
         own = os.path.dirname(os.path.dirname(__file__))
         place = next((f" ({os.path.basename(f.filename)}:{f.lineno})" for f in reversed(frames) if not f.filename.startswith(own)), "")
-        return f"{type(error).__name__}: {error}{place}" if str(error) else f"{type(error).__name__}{place}"
+        text = storable(str(error))
+        if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is in it says what is wrong
+            text = "; ".join([text, *(self.describe_error(inner) for inner in error.exceptions)])
+        return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
 
     def report_failure(self, attempt: Attempt, text: str, error: BaseException | None) -> None:
         """A failed attempt in the log, with its traceback: it is the user's code that failed."""
@@ -297,6 +301,16 @@ class Driver:
     def warn(self, attempt: Attempt, text: str) -> None:
         """Something about a handler that its author should know."""
         _LOG.warning("[%s] %s: %s", attempt.target, attempt.id, text)
+
+    def report_foreign(self, attempt: Attempt, line: str) -> None:
+        """A handler awaits something that is no durable future; said once for each line."""
+        if line not in self._foreign:
+            self._foreign.add(line)
+            self.warn(
+                attempt,
+                f"awaits something foreign at {line}: it is not recorded, and happens again on every replay; "
+                "use ctx.sleep, a call or an awakeable, or move it into ctx.run",
+            )
 
     # --- the end
 

@@ -130,10 +130,12 @@ class Machinery:
 
         Raises:
             ConnectionError: the runtime is stopping or has lost its disk.
-            RuntimeFault: RT0401, this is a forked process.
+            RuntimeFault: RT0401, this is a forked process; RT0402, this is another event loop or thread.
         """
         if os.getpid() != self._pid:
             raise RuntimeFault("RT0401", f"the runtime was started by process {self._pid} and cannot be used after a fork: start one here")
+        if asyncio._get_running_loop() is not self.loop:  # the documented function raises where there is none
+            raise RuntimeFault("RT0402", "a runtime serves callers in its own event loop: use connect() from another one, or from a thread")
         if self.failed.done():
             raise ConnectionError(f"the runtime has stopped: {self.failed.result()}")
         if not self._open:

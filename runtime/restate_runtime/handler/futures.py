@@ -63,6 +63,15 @@ class DurableFuture(Generic[T_co]):
         invocation.consumed(node.index)
         return self._read()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: await it in the handler, or combine it with gather, race, select, as_completed or or_timeout>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # What asyncio.wait and others look for in a future of theirs.
+            raise AttributeError(f"no attribute '{name}' in {self!r}")
+
     def or_timeout(self, duration: timedelta) -> DurableFuture[T_co]:
         """The same result, bounded in time; what is awaited goes on after the bound.
 
