@@ -10,6 +10,7 @@ import collections
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from tour.v1.tour_restate import BoxOfficeClient, UserSessionClient
 
 SERVICES = tuple(f"tour.v1.{name}" for name in ("UserSession", "TicketService", "Checkout", "BoxOffice"))
 QUICK_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=10))
-_POLL_S = 0.002
+_POLL_S = 0.005
 
 Row = Mapping[str, Any]
 
@@ -121,8 +122,7 @@ class Scenario:
         key = f"{user} checks out"
         handle = self._users.checkout.in_background(CheckoutRequest(user_id=user), idempotency_key=key)
         self._told(f"{key}: id", await handle.invocation_id())
-        payment = await self._until(lambda: self._pending(user))
-        await self._until(self._nobody_is_served_still)
+        payment = await self._until(partial(self._pending, user))
         await confirm(payment["callback"])
         self._told(f"{key}: confirmation", "taken")
         await self._step(key, handle.result())
@@ -142,29 +142,26 @@ class Scenario:
             await self._until(self._quiet)
             self.between()
 
-    async def _quiet(self) -> bool:
-        return all(row["status"] in ("completed", "scheduled") for row in await self.look.invocations())
+    async def _quiet(self, rows: Sequence[Row]) -> bool:
+        return all(row["status"] in ("completed", "scheduled") for row in rows)
 
-    async def _expired(self) -> bool:
-        rows = await self.look.invocations()
+    async def _expired(self, rows: Sequence[Row]) -> bool:
         return any(row["target"] == "tour.v1.TicketService/Unreserve of 'seat-2'" and row["status"] == "completed" for row in rows)
 
-    async def _nobody_is_served_still(self) -> bool:
-        """Every checkout is over, or waits for the customer, which its timer shows."""
-        for row in await self.look.invocations():
+    async def _pending(self, user: str, rows: Sequence[Row]) -> Row | None:
+        """The user's payment, once it is pending and every checkout that is under way waits for its customer, which its timer shows."""
+        for row in rows:
             if row["target"] == "tour.v1.Checkout/Handle" and row["status"] != "completed":
                 described = await self.look.describe(row["id"])
                 if not any(what.startswith("sleep") for what in described["waiting_for"]):
-                    return False
-        return True
-
-    async def _pending(self, user: str) -> Row | None:
+                    return None
         payments = PaymentProvider(self.outside).payments.lines()
         return next((payment for payment in payments if payment.get("user") == user and payment["status"] == "pending"), None)
 
-    async def _until(self, condition: Callable[[], Awaitable[Any]]) -> Any:
+    async def _until(self, condition: Callable[[Sequence[Row]], Awaitable[Any]]) -> Any:
         while True:
-            found = await condition()
+            # Asked each time, so that a runtime that has died is noticed.
+            found = await condition(await self.look.invocations())
             if found:
                 return found
             await asyncio.sleep(_POLL_S)
