@@ -105,7 +105,8 @@ class Machinery:
         Raises:
             RuntimeFault: RT0204, a row that decides about an invocation's fate is damaged.
         """
-        recovered = self._reader.recover()
+        counters = self._database.counters
+        recovered = self._reader.recover(counters.live)
         self.shell.step(
             Recover(
                 recovered.invocations,
@@ -113,8 +114,8 @@ class Machinery:
                 recovered.actions,
                 recovered.subscribers,
                 self._flight.before,
-                self._database.next_seq,
-                self._database.next_admission,
+                counters.next_seq,
+                counters.next_admission,
                 self._database.unclean,
             )
         )
