@@ -29,10 +29,13 @@ class Server:
         data_dir: the data directory.
         environment: variables beside those of this process.
         options: further options of `serve`.
+        ingress: its address.
     """
 
-    def __init__(self, target: str, folder: Path, data_dir: Path, environment: Mapping[str, str], *options: str) -> None:
-        self._arguments = ("serve", target, "--data-dir", str(data_dir), "--ingress", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--json")
+    def __init__(
+        self, target: str, folder: Path, data_dir: Path, environment: Mapping[str, str], *options: str, ingress: str = "127.0.0.1:0"
+    ) -> None:
+        self._arguments = ("serve", target, "--data-dir", str(data_dir), "--ingress", ingress, "--admin", "127.0.0.1:0", "--json")
         self._options = options
         self._folder = folder
         self._environment = {**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -98,8 +101,8 @@ class OverHttp:
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from None
 
-    async def invocations(self) -> Sequence[Row]:
-        rows: Sequence[Row] = await self._get("/invocations?limit=10000")
+    async def invocations(self, status: str = "") -> Sequence[Row]:
+        rows: Sequence[Row] = await self._get("/invocations?limit=10000" + (f"&status={status}" if status else ""))
         return rows
 
     async def describe(self, id: str) -> Row:
