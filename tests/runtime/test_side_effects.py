@@ -227,22 +227,21 @@ async def test_what_cannot_be_restored_is_refused_once(sample: Sample, action: A
     assert len(executions) == 1
 
 
-@pytest.mark.parametrize("wrong", ["a coroutine", "no callable", "no name", "no policy", "a name with half a surrogate pair"])
-async def test_misuse_is_refused_before_anything_is_recorded(sample: Sample, wrong: str) -> None:
+MISUSES: dict[str, Any] = {
+    "a coroutine": lambda ctx: ctx.run("effect", asynchronous()),
+    "no callable": lambda ctx: ctx.run("effect", 5),
+    "no name": lambda ctx: ctx.run(asynchronous, "effect"),
+    "a name with half a surrogate pair": lambda ctx: ctx.run("\ud800", asynchronous),
+    "no policy": lambda ctx: ctx.run("effect", asynchronous, retry=3),
+}
+
+
+@pytest.mark.parametrize("misuse", list(MISUSES.values()), ids=list(MISUSES))
+async def test_misuse_is_refused_before_anything_is_recorded(sample: Sample, misuse: Any) -> None:
     @sample.script
     async def misuses(ctx: Any) -> str:
         with pytest.raises(TypeError) as caught:
-            match wrong:
-                case "a coroutine":
-                    ctx.run("effect", asynchronous())
-                case "no callable":
-                    ctx.run("effect", 5)
-                case "no name":
-                    ctx.run(asynchronous, "effect")
-                case "no policy":
-                    ctx.run("effect", asynchronous, retry=3)
-                case _:
-                    ctx.run("\ud800", asynchronous)
+            misuse(ctx)
         return str(caught.value)
 
     async with sample.start() as runtime:
