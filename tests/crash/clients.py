@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from restate_runtime import Connection, connect
 from sample.v1.sample_pb2 import AddRequest, CounterKey
 from sample.v1.sample_restate import CounterClient
+
+from restate_runtime import Connection, connect
 
 __all__ = ["Clients", "check"]
 
@@ -55,7 +56,10 @@ class Clients:
         self.acknowledged = 0
 
     async def run(self, more: Callable[[int], bool]) -> dict[str, int]:
-        """Sends until `more`, which gets the number of a client's next call, says no. Returns the sums, once every call has been executed."""
+        """Sends until `more`, which gets the number of a client's next call, says no.
+
+        Returns the sums, once every call has been executed.
+        """
         await asyncio.gather(*(self._send(sender, more) for sender in range(self._clients)))
         self._log.close()
         async with connect(self._url) as connection:
@@ -116,14 +120,7 @@ def check(sums: dict[str, int], log: Path, executed: Path) -> None:
 
 
 def _sent(line: str) -> Sent:
-    sender, number, key, amount, begun, acknowledged, answer = line.split()
-    return Sent(
-        f"{sender}/{number}",
-        int(sender),
-        int(number),
-        key,
-        int(amount),
-        int(begun),
-        int(acknowledged),
-        None if answer == "-" else int(answer),
-    )
+    *numbers, answer = line.split()
+    sender, number, key, amount, begun, acknowledged = numbers
+    told = None if answer == "-" else int(answer)
+    return Sent(f"{sender}/{number}", int(sender), int(number), key, int(amount), int(begun), int(acknowledged), told)

@@ -6,9 +6,10 @@ import os
 from functools import partial
 from pathlib import Path
 
-from restate_runtime import App, KeyedContext
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, Number, Text
 from sample.v1.sample_restate import CounterBase
+
+from restate_runtime import App, KeyedContext
 
 EXECUTED = Path(os.environ["EXECUTED"])
 

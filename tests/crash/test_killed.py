@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from restate_runtime import connect
 
 from .conftest import EXAMPLE
