@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -69,18 +70,23 @@ class Machinery:
         self._temporary = options.data_dir is None
         self.data_dir = options.data_dir or Path(tempfile.mkdtemp(prefix="restate-"))
         self._directory = DataDirectory(self.data_dir)
-        try:
-            self._assemble()
-        except BaseException:
-            self._directory.release()
-            raise
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._directory.release)
+            try:
+                self._assemble(opened)
+            except OSError as error:
+                raise RuntimeFault("RT0202", f"the data directory {self.data_dir} cannot be used: {error.strerror}: {error.filename}") from None
+            opened.pop_all()
 
-    def _assemble(self) -> None:
+    def _assemble(self, opened: contextlib.ExitStack) -> None:
         directory = self._directory
         self._database = Database(directory, accept_data_loss=self.options.accept_data_loss)
+        opened.callback(self._database.close, clean=False)
         store_contracts(self._database.connection, self.registry)
         self._flight = FlightRecorder(directory.flight)
+        opened.callback(self._flight.close)
         self._reader = Reader(connect(directory.database, read_only=True))
+        opened.callback(self._reader.close)
         self.state = State(self.options.max_live_handlers)
         self.shell = Shell(self.state, self._reader, self.now_ms)
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
@@ -242,8 +248,8 @@ class Machinery:
 
     async def stop(self) -> None:
         """Suspends what waits, writes everything, closes the files."""
-        if not self._open and not self.failed.done():
-            return
+        if os.getpid() != self._pid or (not self._open and not self.failed.done()):
+            return  # a forked process leaves the files to their owner
         if not self.failed.done():
             self._open = False
             await self.driver.stop(self.options.shutdown_timeout.total_seconds())

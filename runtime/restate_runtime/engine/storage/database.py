@@ -159,10 +159,10 @@ class Database:
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for sql, rows in batch.statements():
-                connection.executemany(sql, rows)
             if not write_meta(connection, Meta(self.epoch, batch.number, False, batch.counters), self.epoch):
                 raise RuntimeFault("RT0207", f"another process has taken over {self.directory.path}: this one stops")
+            for sql, rows in batch.statements():
+                connection.executemany(sql, rows)
         except BaseException:
             self.rollback()
             raise
