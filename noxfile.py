@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 SUPPORTED = ("3.11", "3.12", "3.13")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
-TOUR = Path("examples", "ticket_reservation", "tour.py")
+TOUR = Path("examples", "ticket_reservation", "run_tour.py")
 
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"

@@ -36,7 +36,7 @@ def main():  # type: () -> int
     if install() != 0:
         return fail("run.py: the set-up failed, see the messages above")
     if job == "tour":
-        return call(PYTHON, os.path.join(ROOT, "examples", "ticket_reservation", "tour.py"))
+        return call(PYTHON, os.path.join(ROOT, "examples", "ticket_reservation", "run_tour.py"))
     return call(PYTHON, "-m", "nox", "--noxfile", os.path.join(ROOT, "noxfile.py"), "--session", "ci")
 
 

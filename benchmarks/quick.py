@@ -21,7 +21,6 @@ from pathlib import Path
 import apsw
 from rich.console import Console
 from rich.table import Table
-
 from services import BLOB, bench, build_app, pb
 
 from restate_runtime import Runtime
@@ -119,7 +118,9 @@ def counter(concurrency: int, keys: int) -> Workload:
         return measured
 
     async def _sum(client: bench.CounterClient, keys: int) -> int:
-        return sum([(await client.read(pb.ReadRequest(name=f"key-{number}"))).value for number in range(min(keys, 200))]) if keys <= 200 else 0
+        return (
+            sum([(await client.read(pb.ReadRequest(name=f"key-{number}"))).value for number in range(min(keys, 200))]) if keys <= 200 else 0
+        )
 
     async def checked(runtime: Runtime, scale: float) -> tuple[float, list[float]]:
         if keys <= 200:
@@ -129,7 +130,9 @@ def counter(concurrency: int, keys: int) -> Workload:
         sums: dict[int, int] = {}
 
         async def add(number: int) -> None:
-            sums[number % keys] = max(sums.get(number % keys, 0), (await client.add(pb.AddRequest(name=f"key-{number % keys}", amount=1))).value)
+            sums[number % keys] = max(
+                sums.get(number % keys, 0), (await client.add(pb.AddRequest(name=f"key-{number % keys}", amount=1))).value
+            )
 
         before = dict(_seen)
         measured = await clients(concurrency, calls, add)

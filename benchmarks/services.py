@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent / "generated"))
 
 from bench.v1 import bench_pb2 as pb
 from bench.v1 import bench_restate as bench
+
 from restate_runtime import App, KeyedContext, UnkeyedContext
 
 BLOB = bytes(100)

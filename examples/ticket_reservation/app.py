@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from outside import MailServer, PaymentProvider
-from restate_runtime import App
 from services import BoxOffice, Checkout, TicketService, UserSession
+
+from restate_runtime import App
 
 # Where the fakes of the outside world write down what they did.
 OUTSIDE = Path(os.environ.get("TICKET_SHOP_OUTSIDE", "outside-world"))

@@ -8,7 +8,8 @@ from functools import partial
 
 from google.protobuf.wrappers_pb2 import BoolValue
 from outside import MailServer, PaymentProvider
-from restate_runtime import KeyedContext, RetryPolicy, SingletonContext, TerminalError, UnkeyedContext
+
+from restate_runtime import Code, KeyedContext, RetryPolicy, SingletonContext, TerminalError, UnkeyedContext
 from tour.v1.tour_pb2 import (
     BoxOfficeTotals,
     Cart,
@@ -48,6 +49,7 @@ class UserSession(UserSessionBase):
     """KEYED by user: calls for one user run one after another, so nobody else changes the cart meanwhile."""
 
     async def add_ticket(self, ctx: KeyedContext, request: ReserveTicket) -> BoolValue:
+        expires_in = reserved_for(ctx)
         ticket = Ticket(ticket_id=request.ticket_id, user_id=ctx.key)
         reserved = await TicketServiceClient(ctx).reserve(ticket)
         if not reserved.value:
@@ -59,7 +61,7 @@ class UserSession(UserSessionBase):
         ctx.set("cart", cart)
 
         expiry = ExpireTicketRequest(user_id=ctx.key, ticket_id=item.ticket_id, reserved_at=item.reserved_at)
-        UserSessionClient(ctx).expire_ticket.delayed(expiry, delay=reserved_for(ctx))
+        UserSessionClient(ctx).expire_ticket.delayed(expiry, delay=expires_in)
         return BoolValue(value=True)
 
     async def expire_ticket(self, ctx: KeyedContext, request: ExpireTicketRequest) -> None:
@@ -174,8 +176,13 @@ def new_payment_key() -> str:
 
 def reserved_for(ctx: KeyedContext) -> timedelta:
     """From the header, where there is one. Headers are recorded with the call, so a replay sees the same."""
-    seconds = ctx.headers.get("reserve-seconds", "")
-    return timedelta(seconds=int(seconds)) if seconds.isdecimal() else RESERVED_FOR
+    text = ctx.headers.get("reserve-seconds")
+    if text is None:
+        return RESERVED_FOR
+    try:
+        return timedelta(seconds=float(text))
+    except (ValueError, OverflowError):
+        raise TerminalError(f"header reserve-seconds: '{text}' is no number", Code.INVALID_ARGUMENT) from None
 
 
 def is_expired(item: Cart.Item, request: ExpireTicketRequest) -> bool:

@@ -94,7 +94,7 @@ class Started:
             await self._listen(runtime)
         except BaseException:
             await self._stop_servers(0)
-            machinery.close(clean=False)
+            machinery.give_up()
             raise
         return runtime
 
@@ -118,7 +118,9 @@ class Started:
         try:
             await runtime.close(error)
         finally:
-            # Replies that are due leave through servers that are still open; new calls are refused meanwhile.
+            # Connections that are open stay so until the replies that are due have left.
+            for server in self._servers:
+                server.close_listener()
             await runtime.stop()
             await self._stop_servers(1)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import msgspec
 
-__all__ = ["parse_duration"]
+__all__ = ["parse_duration", "whole_milliseconds"]
 
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -47,3 +47,9 @@ def parse_duration(text: str | float) -> timedelta:
     if duration < timedelta(0):
         raise ValueError(f"not a duration: '{text}' is negative")
     return duration
+
+
+def whole_milliseconds(duration: timedelta) -> int:
+    """Rounded up, so that nothing that waits for so long goes on too early."""
+    microseconds = (duration.days * 86_400 + duration.seconds) * 1_000_000 + duration.microseconds
+    return -(-microseconds // 1000)

@@ -41,15 +41,20 @@ class TerminalError(Exception):
     """Ends an invocation for good; its callers get the same error.
 
     Args:
-        message: what went wrong, for the caller.
+        message: what went wrong, for the caller; an exception stands for its text.
         code: the status code of gRPC; not `Code.OK`.
 
     Raises:
+        TypeError: the code is no `Code`.
         ValueError: the code is `Code.OK`.
     """
 
-    def __init__(self, message: str, code: Code = Code.INTERNAL) -> None:
+    def __init__(self, message: str | BaseException, code: Code = Code.INTERNAL) -> None:
+        if not isinstance(message, str):
+            message = str(message)
         super().__init__(message)
+        if not isinstance(code, Code):
+            raise TypeError(f"a TerminalError carries a Code, not a {type(code).__name__}")
         if code is Code.OK:
             raise ValueError("a TerminalError cannot carry Code.OK")
         self.message = message

@@ -34,9 +34,9 @@ def invocation_id(raw: bytes) -> str:
     return _INVOCATION + _encode(raw)
 
 
-def parse_invocation_id(text: str) -> bytes | None:
+def parse_invocation_id(text: object) -> bytes | None:
     """The sixteen bytes of an invocation's id, or `None` where the text is none."""
-    if not text.startswith(_INVOCATION):
+    if not isinstance(text, str) or not text.startswith(_INVOCATION):
         return None
     raw = _decode(text[len(_INVOCATION) :])
     return raw if raw is not None and len(raw) == 16 and invocation_id(raw) == text else None
@@ -47,9 +47,9 @@ def awakeable_id(invocation: bytes, index: int) -> str:
     return _AWAKEABLE + _encode(invocation + index.to_bytes(4, "big"))
 
 
-def parse_awakeable_id(text: str) -> tuple[bytes, int] | None:
+def parse_awakeable_id(text: object) -> tuple[bytes, int] | None:
     """The invocation's id and the signal's index, or `None` where the text is no awakeable's id."""
-    if not text.startswith(_AWAKEABLE):
+    if not isinstance(text, str) or not text.startswith(_AWAKEABLE):
         return None
     raw = _decode(text[len(_AWAKEABLE) :])
     if raw is None or len(raw) != 20:

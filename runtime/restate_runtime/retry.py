@@ -61,13 +61,15 @@ class RetryPolicy:
         """
         if self.max_attempts is not None and failures >= self.max_attempts:
             return None
-        if self.max_duration is not None and elapsed_ms >= self.max_duration.total_seconds() * 1000:
-            return None
         first = self.initial_interval.total_seconds() * 1000
         longest = self.max_interval.total_seconds() * 1000
-        # A growing power overflows a float near 2**1024; past the longest interval its value does not matter.
-        exponent = min(failures - 1, 256)
-        return round(min(first * self.factor**exponent, longest))
+        try:
+            delay = min(first * float(self.factor) ** (failures - 1), longest)
+        except OverflowError:  # past the longest interval its value does not matter
+            delay = longest if first else 0
+        if self.max_duration is not None and elapsed_ms + delay > self.max_duration.total_seconds() * 1000:
+            return None
+        return round(delay)
 
 
 INVOCATION_RETRY = RetryPolicy(max_attempts=70)

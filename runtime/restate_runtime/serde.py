@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from .codecs import Codec, codec_of, find_class, find_descriptor, is_message_type
 
-__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "decode", "encode", "restore", "type_name"]
+__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "storable", "type_name"]
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Serde(Protocol[T]):
         ...
 
 
-def is_serde(type_: object) -> TypeGuard[Serde[Any]]:
+def is_serde(type_: Any) -> TypeGuard[Serde[Any]]:
     """Whether it is a `Serde`. A message class is none, although it has methods of such names in some libraries."""
     # Not isinstance: with a protocol that costs more than the rest of a state access.
     return not isinstance(type_, type) and hasattr(type_, "deserialize") and hasattr(type_, "serialize")
@@ -74,19 +74,19 @@ def encode(value: object, type_: object = None) -> Value:
     """The value as it is stored.
 
     Args:
-        value: a message, or what msgspec encodes; anything that the `Serde` takes where one is given.
+        value: a message, or what msgspec encodes; where a `Serde` is given, what that takes.
         type_: a `Serde`, or anything else, which then plays no part.
 
     Raises:
         SerdeError: the value cannot be stored, or would come back as something else.
     """
+    if type_ is not None and is_serde(type_):
+        return _serialize(value, type_)
     if isinstance(value, Message):
         try:
             return Value(_MESSAGE + value.DESCRIPTOR.full_name, value.SerializeToString())
         except Exception as error:  # EncodeError: a required field of proto2 is missing
             raise SerdeError(f"a {value.DESCRIPTOR.full_name} cannot be stored: {error}") from error
-    if type_ is not None and is_serde(type_):
-        return Value(_SERDE + type_.name, type_.serialize(value))
     if is_message_type(type(value)):
         return _encode_message(value)
     try:
@@ -116,6 +116,24 @@ def _known(type_: type[Any]) -> Codec:
             f".proto file"
         )
     return codec
+
+
+def _serialize(value: object, serde: Serde[Any]) -> Value:
+    check_text("the name of a Serde", serde.name)
+    try:
+        data: object = serde.serialize(value)
+    except Exception as error:
+        raise SerdeError(f"a value of type {type(value).__name__} cannot be stored: {serde.name}: {error!r}") from error
+    if not isinstance(data, bytes):
+        raise SerdeError(f"the Serde {serde.name} must give bytes, not a {type(data).__name__}")
+    return Value(_SERDE + serde.name, data)
+
+
+def _deserialize(data: bytes, serde: Serde[Any]) -> Any:
+    try:
+        return serde.deserialize(data)
+    except Exception as error:
+        raise SerdeError(f"the stored bytes are no {serde.name}: {error!r}") from error
 
 
 def _holds_non_finite(value: object) -> bool:
@@ -163,7 +181,7 @@ def decode(value: Value, type_: Any) -> Any:
             return _parse_json(codec, value.data)
     elif is_serde(type_):
         if tag in (RAW, _SERDE + type_.name):
-            return type_.deserialize(value.data)
+            return _deserialize(value.data, type_)
     elif tag == RAW:
         return value.data if type_ in (bytes, Any, object) else decode(Value(_JSON, value.data), type_)
     raise SerdeError(f"stored is {tag}, wanted is {type_name(type_)}")
@@ -192,6 +210,26 @@ def check(value: Value) -> None:
     """
     if value.tag.startswith(_MESSAGE) and (type_ := find_class(value.tag[len(_MESSAGE) :])) is not None:
         _parse(_known(type_), value.data)
+
+
+def check_text(what: str, value: object) -> None:
+    """Refuses what is no text that can be stored: of another type, or with half a surrogate pair.
+
+    Raises:
+        SerdeError: it is not; the message begins with `what`.
+    """
+    if not isinstance(value, str):
+        raise SerdeError(f"{what} is a string, not a {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise SerdeError(f"{what} cannot be stored: {error}") from None
+
+
+def storable(text: str) -> str:
+    """The text, with `?` in place of what cannot be stored: names of files may hold half a surrogate pair."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _loaded_message(full_name: str) -> Codec:

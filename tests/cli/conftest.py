@@ -16,15 +16,13 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 HOSTED = TESTS / "ingress"
-if str(TESTS / "generated") not in sys.path:
-    sys.path.insert(0, str(TESTS / "generated"))
 # -P: only serve itself puts the working directory on sys.path.
 COMMAND = (sys.executable, "-P", "-m", "restate_runtime.cli.main")
 
 
 def environment(**variables: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_RUNTIME_")}
-    path = os.pathsep.join(filter(None, (str(TESTS / "generated"), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(TESTS.parent / "generated"), os.environ.get("PYTHONPATH"))))
     return clean | {"PYTHONPATH": path, "COLUMNS": "200"} | variables
 
 

@@ -16,9 +16,8 @@ import pytest
 from yarl import URL
 
 HERE = Path(__file__).parent
-for folder in (HERE, HERE.parent / "generated"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
 
 
 @dataclass(frozen=True)

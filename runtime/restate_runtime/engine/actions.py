@@ -9,7 +9,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Code, TerminalError
@@ -17,7 +17,7 @@ from ..handler.scope import current_handler
 from ..journal.entries import Failure, Outcome, Success
 from ..journal.events import ActionEnded, ActionFailed
 from ..retry import RetryPolicy
-from ..serde import SerdeError, Value, decode, encode, restore, type_name
+from ..serde import SerdeError, Value, decode, encode, restore, storable, type_name
 from .threads import DaemonPool
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ class Actions:
         """How the result is restored: as the type given, else as the return annotation says, else (`None`) by its tag."""
         if given is not None:
             return given
-        function = action
+        function: Any = action
         while isinstance(function, functools.partial):
             function = function.func
+        if not hasattr(function, "__code__") and not hasattr(function, "__func__"):  # an object with __call__
+            function = type(function).__call__
         function = inspect.unwrap(getattr(function, "__func__", function))
         code = getattr(function, "__code__", None)
         if code is None or not getattr(function, "__annotations__", None):
@@ -109,12 +111,14 @@ class Actions:
         began_ms = driver.now_ms()
         slot = driver.flight.enter(invocation.id)
         outcome: Outcome | None = None
-        error: Exception | asyncio.CancelledError | None = None
+        error: BaseException | None = None
         try:
             value = await self._call(action.body, action.context)
         except TerminalError as terminal:
-            outcome = Failure(terminal.code.value, terminal.message)
-        except (Exception, asyncio.CancelledError) as problem:
+            outcome = Failure(terminal.code.value, storable(terminal.message))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as problem:  # SystemExit too: it is the side effect's failure, not the end of the process
             error = problem
         else:
             outcome = self._encode(action, value)
@@ -150,6 +154,9 @@ class Actions:
             return Failure(Code.INTERNAL.value, message)
         except TerminalError as error:
             return Failure(error.code.value, error.message)
+        except Exception as error:  # a Serde of the user's
+            text = self._driver.describe_error(error)
+            return Failure(Code.INTERNAL.value, f"the result of side effect '{action.name}' cannot be restored: {text}")
         return Success(encoded)
 
     def close(self) -> None:
@@ -162,6 +169,8 @@ def _return_annotation(function: Any) -> Any:
         wanted = typing.get_type_hints(function).get("return")
     except (NameError, TypeError, AttributeError):
         return None  # names only a type checker knows
+    if typing.get_origin(wanted) in (Awaitable, Coroutine):  # of a plain function that returns what is to be awaited
+        wanted = typing.get_args(wanted)[-1]
     return None if wanted in (Any, object, None, type(None)) or isinstance(wanted, typing.TypeVar) else wanted
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..descriptors import ServiceKind
+from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.context import Context, KeyedContext, SingletonContext, UnkeyedContext
@@ -26,7 +27,8 @@ from ..journal.model import Invocation, Journal
 from ..journal.nodes import Leaf, Node
 from ..journal.replay import Mismatch, Replay
 from ..retry import RetryPolicy
-from ..serde import SerdeError, Value, decode, restore
+from ..serde import SerdeError, Value, decode, restore, storable
+from .devmode import Watched
 from .handles import DurableHandle
 from .idempotency import REFUSED, key_reused
 from .sources import user_line
@@ -44,6 +46,8 @@ _CONTEXTS: dict[ServiceKind, type[Context]] = {
 }
 
 _NEVER = -2
+_PATIENCE = 1000
+"""Awaits of a handler after its attempt is over, each of which raises; more than cleaning up takes."""
 
 
 class Abandoned(BaseException):
@@ -89,7 +93,8 @@ class Attempt:
         self._slot = -1
         first = journal.commands[0]
         assert isinstance(first, entries.Input)
-        self.headers: Mapping[str, str] = first.headers
+        # Read-only: a replay in memory would see what the handler changes.
+        self.headers: Mapping[str, str] = types.MappingProxyType(first.headers)
         self.replay = Replay(journal, driver.seen_by(invocation), self._emit, self._want_action, self._warn)
 
     # --- what the context shows
@@ -137,7 +142,9 @@ class Attempt:
         except asyncio.CancelledError:
             if not self.dead:
                 self._fail("the handler was cancelled by asyncio; bound waits with or_timeout")
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # SystemExit too: a handler's mistake must not end the process
             if not self.dead:
                 self._fail(self._driver.describe_error(error), error)
         finally:
@@ -156,27 +163,35 @@ class Attempt:
         assert isinstance(first, entries.Input)
         try:
             if descriptor.empty_request:
-                response = await bound.handler(context)
+                running = bound.handler(context)
             else:
-                response = await bound.handler(context, descriptor.request_codec.decode(first.payload))
+                running = bound.handler(context, descriptor.request_codec.decode(first.payload))
+            if self._driver.options.dev:
+                response = await Watched(self, running, self._driver.report_foreign)
+            else:
+                response = await running
+            return Success(Value("", self._encode_response(response)))
         except TerminalError as error:
-            return Failure(error.code.value, error.message)
+            return Failure(error.code.value, storable(error.message))
+
+    def _encode_response(self, response: Any) -> bytes:
+        descriptor = self.bound.descriptor
         if descriptor.empty_response:
             if response is not None and not isinstance(response, descriptor.response):
                 raise TypeError(f"{descriptor.full_name} returns nothing, not a {type(response).__name__}")
-            return Success(Value("", b""))
+            return b""
         if not isinstance(response, descriptor.response):
             raise TypeError(f"{descriptor.full_name} must return a {descriptor.response.__name__}, not a {type(response).__name__}")
         payload = descriptor.response_codec.encode(response)
         self._driver.check_size(f"the response of {descriptor.full_name}", len(payload))
-        return Success(Value("", payload))
+        return payload
 
-    def _fail(self, text: str, error: Exception | None = None) -> None:
+    def _fail(self, text: str, error: BaseException | None = None) -> None:
         self._driver.report_failure(self, text, error)
         self._driver.step(AttemptFailed(self.invocation.seq, self.token, text, self._driver.policy_of(self.bound)))
 
     def _warn_of_unawaited(self) -> None:
-        unfinished = [leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and leaf.ref > 0]
+        unfinished = {leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and leaf.ref > 0 and not leaf.awaited}
         for command in self.journal.commands if unfinished else ():
             if isinstance(command, (entries.Run, entries.Sleep)) and command.completion_id in unfinished:
                 what = f"run '{command.name}'" if isinstance(command, entries.Run) else "sleep"
@@ -213,12 +228,13 @@ class Attempt:
 
     def _raise_abandoned(self) -> None:
         self._raised += 1
-        # A handler that catches everything in a loop would never give the event loop back: after a few times it waits for good instead.
-        if self._raised <= 3:
+        # A handler that catches everything in a loop would never give the event loop back: after many times it waits for good instead.
+        if self._raised <= _PATIENCE:
             raise Abandoned
 
     def wait(self, node: Node) -> Generator[Any, None, None]:
         if self.dead:
+            self._driver.leave_behind(self)
             yield from asyncio.get_running_loop().create_future().__await__()
         try:
             self.replay.blocked(user_line(sys._getframe(1)))
@@ -240,6 +256,8 @@ class Attempt:
             finally:
                 self.blocked_on = self.waker = None
                 self._driver.unblocked(self)
+            if self.dead:  # it was over between the result and this moment
+                raise Abandoned
             self._slot = self._driver.flight.enter(self.invocation.id)
 
     def consumed(self, index: int) -> None:
@@ -264,6 +282,7 @@ class Attempt:
     def abandon(self) -> None:
         """The attempt leaves memory; its `finally` blocks run, and nothing that they do counts."""
         self.dead = True
+        self._driver.leaving.add(self)
         for action in self.actions.values():
             action.cancel()
         if self.waker is not None and not self.waker.done():
@@ -315,9 +334,11 @@ class Attempt:
     def _inert(self) -> Leaf:
         return Leaf(_NEVER)
 
+    def inert(self) -> DurableFuture[Any]:
+        return DurableFuture(self, self._inert(), lambda: None)
+
     def get_state(self, name: str) -> Value | None:
-        if not self.check_command():
-            raise Abandoned
+        self.check_command()
         command = self._issue(entries.GetState(name, self._driver.state_value(self.invocation, name), self._at()))
         assert isinstance(command, entries.GetState)
         return command.value
@@ -336,18 +357,19 @@ class Attempt:
             self._issue(entries.ClearAllState(self._at()))
 
     def state_names(self) -> tuple[str, ...]:
-        if not self.check_command():
-            raise Abandoned
+        self.check_command()
         command = self._issue(entries.GetStateKeys(self._driver.state_names(self.invocation), self._at()))
         assert isinstance(command, entries.GetStateKeys)
         return command.names
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
+        if not isinstance(duration, timedelta):
+            raise TypeError(f"a sleep or timeout takes a datetime.timedelta, not a {type(duration).__name__}")
         if not self.check_command():
-            return DurableFuture(self, self._inert(), lambda: None)
+            return self.inert()
         completion_id = self.replay.new_completion()
-        milliseconds = max(0, -(-duration // timedelta(milliseconds=1)))
-        self._issue(entries.Sleep(completion_id, self._driver.now_ms() + milliseconds, self._at()))
+        due_ms = self._driver.now_ms() + max(0, whole_milliseconds(duration))
+        self._issue(entries.Sleep(completion_id, due_ms, self._at()))
         leaf = self._leaf(completion_id)
 
         def read() -> None:
@@ -357,7 +379,7 @@ class Attempt:
 
     def run(self, name: str, action: Callable[[], Any], type_: Any, policy: RetryPolicy) -> DurableFuture[Any]:
         if not self.check_command():
-            return DurableFuture(self, self._inert(), lambda: None)
+            return self.inert()
         wanted = self._driver.actions.result_type(action, type_)
         completion_id = self.replay.new_completion()
         self._issue(entries.Run(completion_id, name, self._at()))
@@ -376,8 +398,7 @@ class Attempt:
         return DurableFuture(self, leaf, read)
 
     def now_ms(self) -> int:
-        if not self.check_command():
-            raise Abandoned
+        self.check_command()
         completion_id = self.replay.new_completion()
         self._issue(entries.Run(completion_id, "now", self._at()))
         leaf = self._leaf(completion_id)
@@ -450,7 +471,7 @@ class Attempt:
     def attach(self, raw: bytes, read: Callable[[bytes], Any]) -> DurableFuture[Any]:
         """The result of another invocation."""
         if not self.check_command():
-            return DurableFuture(self, self._inert(), lambda: None)
+            return self.inert()
         completion_id = self.replay.new_completion()
         self._issue(entries.Attach(completion_id, raw, self._at()))
         leaf = self._leaf(completion_id)

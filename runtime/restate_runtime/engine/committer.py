@@ -21,6 +21,7 @@ from ..journal.model import State
 from .crashpoints import Probe
 from .storage.batch import Batch
 from .storage.database import Database
+from .storage.meta import Counters
 
 __all__ = ["Committer"]
 
@@ -57,7 +58,7 @@ class Committer:
         self._durable = durable
         self._fatal = fatal
         self._filling = Batch(database.batch + 1)
-        self._closed: deque[tuple[Batch, int, int]] = deque()
+        self._closed: deque[Batch] = deque()
         self._committing: Batch | None = None
         self._scheduled: asyncio.Handle | None = None
         self._wakers: list[asyncio.Future[None]] = []
@@ -77,7 +78,7 @@ class Committer:
 
     def pending(self) -> list[Batch]:
         """Batches that are not durable, newest first: readers look here before they look on disk."""
-        batches = [self._filling, *(batch for batch, _, _ in reversed(self._closed))]
+        batches = [self._filling, *reversed(self._closed)]
         if self._committing is not None:
             batches.append(self._committing)
         return batches
@@ -97,7 +98,9 @@ class Committer:
             self._schedule(now=False)
 
     def _close_filling(self) -> None:
-        self._closed.append((self._filling, self._state.next_seq, self._state.next_admission))
+        state = self._state
+        self._filling.counters = Counters(state.next_seq, state.next_admission, len(state.invocations))
+        self._closed.append(self._filling)
         self._filling = Batch(self._filling.number + 1)
 
     # --- leaving
@@ -110,7 +113,7 @@ class Committer:
             self._filling.releases.append(release)
             self._schedule(now=True)
         elif self._closed:
-            self._closed[-1][0].releases.append(release)
+            self._closed[-1].releases.append(release)
         elif self._committing is not None:
             self._committing.releases.append(release)
         else:
@@ -125,9 +128,9 @@ class Committer:
         if self._filling.transitions:
             self._close_filling()
         while self._closed:
-            batch, next_seq, next_admission = self._closed.popleft()
+            batch = self._closed.popleft()
             try:
-                self._database.write(batch, next_seq, next_admission)
+                self._database.write(batch)
                 self._database.commit(batch)
             except apsw.Error as error:
                 code = "RT0208" if isinstance(error, apsw.FullError) else "RT0206"
@@ -165,10 +168,10 @@ class Committer:
             if not self._filling.transitions:
                 return
             self._close_filling()
-        batch, next_seq, next_admission = self._closed[0]
+        batch = self._closed[0]
         self._probe("write")
         try:
-            self._database.write(batch, next_seq, next_admission)
+            self._database.write(batch)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError) as error:
             self._wait_for_room(error)
             return
@@ -200,7 +203,7 @@ class Committer:
         self._committing = None
         if error is not None:
             if isinstance(error, (apsw.FullError, apsw.BusyError)):
-                self._closed.appendleft((batch, self._state.next_seq, self._state.next_admission))
+                self._closed.appendleft(batch)
                 self._wait_for_room(error)
             else:
                 self._fail(RuntimeFault("RT0206", f"{self._database.directory.path}: {error}"))

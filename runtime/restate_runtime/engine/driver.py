@@ -21,7 +21,7 @@ from ..journal.events import ActionEnded, Existing, Pause, Suspend
 from ..journal.model import Invocation
 from ..journal.waits import Wait
 from ..retry import RetryPolicy
-from ..serde import Value
+from ..serde import Value, storable
 from .actions import Actions, Stage
 from .attempt import Attempt
 from .flight import FlightRecorder
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["Driver"]
 
 _LOG = logging.getLogger("restate_runtime.handler")
+
+_LAST_MOMENT_S = 0.5
+
+# Kept for good: Python would resume them once more to collect them.
+_LEFT_BEHIND: set[asyncio.Task[None]] = set()
 
 
 class Driver:
@@ -62,6 +67,8 @@ class Driver:
         self._sweep: asyncio.TimerHandle | None = None
         self._context = contextvars.copy_context()
         self._idle: asyncio.Future[None] | None = None
+        self.leaving: set[Attempt] = set()
+        self._foreign: set[str] = set()
         self._stopping = False
 
     # --- from the core
@@ -122,7 +129,17 @@ class Driver:
         """The handler's task is over."""
         for action in attempt.actions.values():
             action.cancel()
+        self.leaving.discard(attempt)
         self.forget(attempt)
+
+    def leave_behind(self, attempt: Attempt) -> None:
+        """The handler of an attempt that is over does not end: nobody waits for its task any more, asyncio at its own end neither."""
+        self.leaving.discard(attempt)
+        task = attempt.task
+        if task is not None and task not in _LEFT_BEHIND:
+            self.warn(attempt, "its attempt is over, and it catches what should end it: let BaseException pass")
+            asyncio.tasks._unregister_task(task)
+            _LEFT_BEHIND.add(task)
 
     def blocked(self, attempt: Attempt) -> None:
         """The handler waits for a result."""
@@ -166,7 +183,8 @@ class Driver:
     def _pending_actions(self, attempt: Attempt) -> bool:
         """Whether a side effect is about to begin: it waits for the disk, not for its next execution."""
         tried = attempt.invocation.actions
-        return any(completion_id not in tried for completion_id in attempt.actions)
+        now = self.now_ms()
+        return any(completion_id not in tried or tried[completion_id].next_ms <= now for completion_id in attempt.actions)
 
     def _suspend_one(self) -> None:
         for attempt in self._waiting:
@@ -261,14 +279,22 @@ class Driver:
 
     # --- for people
 
+    def wait_of(self, seq: int) -> Wait | None:
+        """What an attempt in memory waits for."""
+        attempt = self._attempts.get(seq)
+        return None if attempt is None or attempt.blocked_on is None else attempt.blocked_on.wait()
+
     def describe_error(self, error: BaseException) -> str:
         """One line: what was raised, and the last line of user code that it went through."""
         frames = traceback.extract_tb(error.__traceback__)
         own = os.path.dirname(os.path.dirname(__file__))
         place = next((f" ({os.path.basename(f.filename)}:{f.lineno})" for f in reversed(frames) if not f.filename.startswith(own)), "")
-        return f"{type(error).__name__}: {error}{place}" if str(error) else f"{type(error).__name__}{place}"
+        text = storable(str(error))
+        if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is in it says what is wrong
+            text = "; ".join([text, *(self.describe_error(inner) for inner in error.exceptions)])
+        return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
 
-    def report_failure(self, attempt: Attempt, text: str, error: Exception | None) -> None:
+    def report_failure(self, attempt: Attempt, text: str, error: BaseException | None) -> None:
         """A failed attempt in the log, with its traceback: it is the user's code that failed."""
         _LOG.warning("[%s] %s: attempt %d failed: %s", attempt.target, attempt.id, attempt.attempt, text, exc_info=error)
 
@@ -276,17 +302,39 @@ class Driver:
         """Something about a handler that its author should know."""
         _LOG.warning("[%s] %s: %s", attempt.target, attempt.id, text)
 
+    def report_foreign(self, attempt: Attempt, line: str) -> None:
+        """A handler awaits something that is no durable future; said once for each line."""
+        if line not in self._foreign:
+            self._foreign.add(line)
+            self.warn(
+                attempt,
+                f"awaits something foreign at {line}: it is not recorded, and happens again on every replay; "
+                "use ctx.sleep, a call or an awakeable, or move it into ctx.run",
+            )
+
     # --- the end
 
     async def stop(self, timeout_s: float) -> None:
         """Suspends what waits, and gives the rest some time; what still runs then is left to recovery."""
         self._stopping = True
+        until = time.monotonic() + timeout_s
         for attempt in list(self._waiting):
             self.suspend(attempt)
         if self._attempts:
             self._idle = self.loop.create_future()
             await asyncio.wait([self._idle], timeout=timeout_s)
+        await self._clean_up(until - time.monotonic())
         self.drop()
+        await self._clean_up(_LAST_MOMENT_S)
+        for attempt in list(self.leaving):
+            self.leave_behind(attempt)
+
+    async def _clean_up(self, timeout_s: float) -> None:
+        """Lets the `finally` blocks of attempts that are over run to their end."""
+        tasks = {attempt.task for attempt in self.leaving if attempt.task is not None and not attempt.task.done()}
+        if tasks and timeout_s > 0:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        self.leaving = {attempt for attempt in self.leaving if attempt.task is not None and not attempt.task.done()}
 
     def drop(self) -> None:
         """Every attempt is over, at once."""

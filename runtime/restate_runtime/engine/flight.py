@@ -8,6 +8,7 @@ the kernel keeps the page when the process dies. It need not survive a power cut
 from __future__ import annotations
 
 import mmap
+import os
 from pathlib import Path
 
 __all__ = ["FlightRecorder"]
@@ -24,12 +25,18 @@ class FlightRecorder:
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("a+b") as file:
-            file.truncate(_SLOT * _SLOTS)
-            self._map = mmap.mmap(file.fileno(), _SLOT * _SLOTS)
-        content = self._map[:]
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            content = os.pread(fd, _SLOT * _SLOTS, 0)
+            # Written, not only made longer: a page of a mapped file for which there is no room ends the process.
+            os.pwrite(fd, bytes(_SLOT * _SLOTS), 0)
+            self._map = mmap.mmap(fd, _SLOT * _SLOTS)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        finally:
+            os.close(fd)
         self.before = frozenset(content[start + 1 : start + _SLOT] for start in range(0, len(content), _SLOT) if content[start])
-        self._map[:] = bytes(len(content))
         self._free = list(range(_SLOTS - 1, -1, -1))
 
     def enter(self, invocation_id: bytes) -> int:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..handler.client import InvocationHandle
+from ..handler.futures import DurableFuture
 from ..identifiers import invocation_id
 
 if TYPE_CHECKING:
@@ -30,11 +31,10 @@ class DurableHandle(InvocationHandle[Response]):
     async def invocation_id(self) -> str:
         return invocation_id(self._id)
 
-    async def result(self, timeout: timedelta | float | None = None) -> Response:
+    def result(self, timeout: timedelta | float | None = None) -> DurableFuture[Response]:
         if timeout is not None:
-            raise TypeError("timeout= is for callers outside handlers")
-        response: Response = await self._attempt.attach(self._id, self._read)
-        return response
+            raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
+        return self._attempt.attach(self._id, self._read)
 
     async def status(self) -> str:
         raise RuntimeError("status() changes while the handler runs: it is for callers outside handlers, or inside ctx.run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -69,22 +70,27 @@ class Machinery:
         self._temporary = options.data_dir is None
         self.data_dir = options.data_dir or Path(tempfile.mkdtemp(prefix="restate-"))
         self._directory = DataDirectory(self.data_dir)
-        try:
-            self._assemble()
-        except BaseException:
-            self._directory.release()
-            raise
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._directory.release)
+            try:
+                self._assemble(opened)
+            except OSError as error:
+                raise RuntimeFault("RT0202", f"the data directory {self.data_dir} cannot be used: {error.strerror}: {error.filename}") from None
+            opened.pop_all()
 
-    def _assemble(self) -> None:
+    def _assemble(self, opened: contextlib.ExitStack) -> None:
         directory = self._directory
         self._database = Database(directory, accept_data_loss=self.options.accept_data_loss)
+        opened.callback(self._database.close, clean=False)
         store_contracts(self._database.connection, self.registry)
         self._flight = FlightRecorder(directory.flight)
+        opened.callback(self._flight.close)
         self._reader = Reader(connect(directory.database, read_only=True))
-        self.inspector = StorageInspector(connect(directory.database, read_only=True))
+        opened.callback(self._reader.close)
         self.state = State(self.options.max_live_handlers)
         self.shell = Shell(self.state, self._reader, self.now_ms)
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
+        self.inspector = StorageInspector(connect(directory.database, read_only=True), self.driver.wait_of)
         self.committer = Committer(
             self._database,
             self.state,
@@ -105,7 +111,8 @@ class Machinery:
         Raises:
             RuntimeFault: RT0204, a row that decides about an invocation's fate is damaged.
         """
-        recovered = self._reader.recover()
+        counters = self._database.counters
+        recovered = self._reader.recover(counters.live)
         self.shell.step(
             Recover(
                 recovered.invocations,
@@ -113,8 +120,8 @@ class Machinery:
                 recovered.actions,
                 recovered.subscribers,
                 self._flight.before,
-                self._database.next_seq,
-                self._database.next_admission,
+                counters.next_seq,
+                counters.next_admission,
                 self._database.unclean,
             )
         )
@@ -130,10 +137,12 @@ class Machinery:
 
         Raises:
             ConnectionError: the runtime is stopping or has lost its disk.
-            RuntimeFault: RT0401, this is a forked process.
+            RuntimeFault: RT0401, this is a forked process; RT0402, this is another event loop or thread.
         """
         if os.getpid() != self._pid:
             raise RuntimeFault("RT0401", f"the runtime was started by process {self._pid} and cannot be used after a fork: start one here")
+        if asyncio._get_running_loop() is not self.loop:  # the documented function raises where there is none
+            raise RuntimeFault("RT0402", "a runtime serves callers in its own event loop: use connect() from another one, or from a thread")
         if self.failed.done():
             raise ConnectionError(f"the runtime has stopped: {self.failed.result()}")
         if not self._open:
@@ -239,14 +248,20 @@ class Machinery:
 
     async def stop(self) -> None:
         """Suspends what waits, writes everything, closes the files."""
-        if not self._open and not self.failed.done():
-            return
+        if os.getpid() != self._pid or (not self._open and not self.failed.done()):
+            return  # a forked process leaves the files to their owner
         if not self.failed.done():
             self._open = False
             await self.driver.stop(self.options.shutdown_timeout.total_seconds())
             if not self.committer.full:
                 await self.committer.flush()
         self.close(clean=not self.failed.done() and not self.committer.full)
+
+    def give_up(self) -> None:
+        """A start that failed: closes the files, and leaves nothing of a directory that it made."""
+        self.close(clean=False)
+        if self._directory.made:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def close(self, *, clean: bool) -> None:
         """Closes the files as they are; `clean` says that everything was written."""

@@ -65,7 +65,8 @@ class Inspector(Protocol):
 class Engine(Protocol):
     """Takes calls from outside and answers once they are durable.
 
-    Every method that takes an invocation's id raises `TerminalError` with NOT_FOUND for an unknown one and INVALID_ARGUMENT for a malformed one.
+    Every method that takes an invocation's id raises `TerminalError` with NOT_FOUND for an unknown one and INVALID_ARGUMENT for a
+    malformed one.
     """
 
     @property

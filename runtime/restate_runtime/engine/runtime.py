@@ -30,17 +30,21 @@ __all__ = ["Accepted", "Runtime"]
 class Accepted:
     """A call that was taken; see `engine.protocol.Submission`."""
 
-    __slots__ = ("_machinery", "invocation_id", "result")
+    __slots__ = ("_machinery", "_on_disk", "invocation_id", "result")
 
     def __init__(self, machinery: Machinery, id: bytes, result: asyncio.Future[bytes] | None) -> None:
         self._machinery = machinery
         self.invocation_id = invocation_id(id)
         self.result = result
+        self._on_disk: asyncio.Future[None] | None = None
 
     @property
     def on_disk(self) -> asyncio.Future[None]:
         """Done once the call is durable."""
-        return self._machinery.durable()
+        # Made when it is asked for: most callers wait for the result alone.
+        if self._on_disk is None:
+            self._on_disk = self._machinery.durable()
+        return self._on_disk
 
 
 class Runtime:

@@ -111,9 +111,25 @@ class Shell:
 
     def _step(self, event: Event) -> None:
         committer = self.committer
+        outer: list[Callable[[], None]] = []
+        recorded, loads = self._carry_out(event, outer)
+        # What is loaded belongs to the same transition: without it an invocation has its first command, and no row.
+        while loads:
+            load = loads.pop(0)
+            if load.seq in self.state.invocations:  # else killed in the same transition
+                more_recorded, more_loads = self._carry_out(self._load(load), outer)
+                recorded = recorded or more_recorded
+                loads += more_loads
+        if recorded:
+            committer.end_transition()
+        for leave in outer:
+            committer.when_durable(leave)
+
+    def _carry_out(self, event: Event, outer: list[Callable[[], None]]) -> tuple[bool, list[Load]]:
+        """Steps the core; whether it recorded something, and what it wants to load. What leaves the engine goes to `outer`."""
+        committer = self.committer
         attempts = self.attempts
         recorded = False
-        outer: list[Callable[[], None]] = []
         loads: list[Load] = []
         for effect in step(self.state, event, self.now_ms()):
             if committer.add(effect):
@@ -138,13 +154,7 @@ class Shell:
                     attempts.relieve()
                 case _:
                     raise AssertionError(f"unknown effect {effect}")
-        if recorded:
-            committer.end_transition()
-        for leave in outer:
-            committer.when_durable(leave)
-        for load in loads:
-            if load.seq in self.state.invocations:  # else killed in the same transition
-                self._events.append(self._load(load))
+        return recorded, loads
 
     def _keep_state(self, lane: LaneKey) -> None:
         values = self.state.lanes[lane].state

@@ -61,7 +61,7 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
         return
     if error is None:
         future.set_result(result)
-    elif isinstance(error, StopIteration):
-        future.set_exception(RuntimeError("the side effect raised StopIteration"))
+    elif isinstance(error, (StopIteration, KeyboardInterrupt, GeneratorExit)):  # which a future cannot carry, or which would end the loop
+        future.set_exception(RuntimeError(f"the side effect raised {type(error).__name__}"))
     else:
         future.set_exception(error)

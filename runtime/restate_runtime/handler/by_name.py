@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from ..errors import Code, TerminalError
-from .client import Caller, Method, OutgoingCall, delay_milliseconds, seconds
+from .client import Caller, Method, OutgoingCall, check_options, delay_milliseconds, seconds
 
 __all__ = ["NamedMethod", "split_name"]
 
@@ -59,8 +58,7 @@ class NamedMethod(Method[bytes, bytes]):
         name = f"{self._service}/{self._method}"
         if not isinstance(request, (bytes, bytearray, memoryview)):
             raise TypeError(f"{name} by name takes the request's bytes, not a {type(request).__name__}")
-        if idempotency_key == "":
-            raise TerminalError(f"{name}: the idempotency key is empty", Code.INVALID_ARGUMENT)
+        check_options(name, idempotency_key, headers)
         payload = bytes(request)
         return OutgoingCall(
             service=self._service,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..descriptors import MethodDescriptor
+from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
+from ..serde import check_text
 from .futures import Call
 
 __all__ = ["Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
@@ -64,8 +66,8 @@ class InvocationHandle(abc.ABC, Generic[Response]):
         """The invocation's id."""
 
     @abc.abstractmethod
-    async def result(self, timeout: timedelta | float | None = None) -> Response:
-        """Waits for the end and returns the method's response.
+    def result(self, timeout: timedelta | float | None = None) -> Awaitable[Response]:
+        """Waits for the end and returns the method's response; inside handlers it is a durable future.
 
         Args:
             timeout: bound on the wait, outside handlers; seconds where it is a number.
@@ -145,8 +147,7 @@ class _MethodBase(Generic[Response]):
             key = getattr(request if codec.wire is method.request else codec.wire.FromString(payload), method.key_field)
             if not key:
                 raise TerminalError(f"{method.full_name}: the key field '{method.key_field}' is empty", Code.INVALID_ARGUMENT)
-        if idempotency_key == "":
-            raise TerminalError(f"{method.full_name}: the idempotency key is empty", Code.INVALID_ARGUMENT)
+        check_options(method.full_name, idempotency_key, headers)
         return OutgoingCall(
             service=method.service_name,
             method=method.name,
@@ -247,6 +248,25 @@ class EmptyMethod(_MethodBase[Response]):
         return self._caller.begin_send(self._outgoing(self.descriptor.request(), idempotency_key, headers, timeout, delay))
 
 
+def check_options(target: str, idempotency_key: str | None, headers: Mapping[str, str] | None) -> None:
+    """Refuses options that could not be stored.
+
+    Raises:
+        SerdeError: a part is no string.
+        TerminalError: INVALID_ARGUMENT, the idempotency key is empty.
+    """
+    if idempotency_key is not None:
+        check_text(f"{target}: the idempotency key", idempotency_key)
+        if not idempotency_key:
+            raise TerminalError(f"{target}: the idempotency key is empty", Code.INVALID_ARGUMENT)
+    if headers is not None:
+        if not isinstance(headers, Mapping):
+            raise TypeError(f"{target}: headers is a mapping of strings, not a {type(headers).__name__}")
+        for name, value in headers.items():
+            check_text(f"{target}: the name of a header", name)
+            check_text(f"{target}: the header '{name}'", value)
+
+
 def seconds(duration: timedelta | float | None) -> float | None:
     """A bound on a wait in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
@@ -257,5 +277,4 @@ def delay_milliseconds(delay: timedelta, target: str) -> int:
         raise TypeError(f"{target}: delay is a datetime.timedelta, not a {type(delay).__name__}")
     if delay < timedelta(0):
         raise TerminalError(f"{target}: the delay is negative", Code.INVALID_ARGUMENT)
-    # Rounded up: a delayed call never starts before its delay is over.
-    return -(-delay // timedelta(milliseconds=1))
+    return whole_milliseconds(delay)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 from ..journal.nodes import All, First
 from .futures import DurableFuture
+from .scope import current_handler
 
 __all__ = ["as_completed", "gather", "race", "select"]
 
@@ -37,7 +38,10 @@ def gather(*futures: DurableFuture[Any]) -> DurableFuture[Any]:
 
     The first failure, in the order they were recorded, is raised; the others go on.
     """
-    invocation = _invocation(futures, "gather")
+    # Of nothing it is over at once, so that a list may be empty.
+    invocation: Any = None if futures else current_handler.get()
+    if invocation is None:
+        invocation = _invocation(futures, "gather")
     node = All([future._node for future in futures])
 
     def read() -> tuple[Any, ...]:
@@ -55,7 +59,8 @@ def race(*futures: DurableFuture[T]) -> DurableFuture[T]:
     node = First([future._node for future in futures])
 
     def read() -> T:
-        return next(future for future in futures if future._node is node.winner)._read()
+        winner = node.winner
+        return next(future for future in futures if future._node is winner)._read()
 
     return DurableFuture(invocation, node, read)
 
@@ -74,6 +79,8 @@ def select(**futures: DurableFuture[T]) -> DurableFuture[tuple[str, T]]:
 
 async def as_completed(*futures: DurableFuture[T]) -> AsyncIterator[DurableFuture[T]]:
     """The futures in the order they finish; await each for its outcome."""
+    if not futures:
+        return
     invocation = _invocation(futures, "as_completed")
     rest = list(futures)
     while rest:

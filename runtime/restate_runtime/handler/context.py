@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from ..retry import RetryPolicy
-from ..serde import Serde, SerdeError, decode, encode
+from ..serde import Serde, SerdeError, check_text, decode, encode
 from .by_name import NamedMethod
 from .client import InvocationHandle, Method, OutgoingCall
 from .futures import Awakeable, Call, DurableFuture, Ready
@@ -85,6 +85,8 @@ class Context:
 
     def now(self) -> Awaitable[datetime]:
         """The time, in UTC, that was recorded the first time."""
+        if self._invocation.dead:
+            return self._invocation.inert()
         return Ready(datetime.fromtimestamp(self._invocation.now_ms() / 1000, UTC))
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
@@ -113,6 +115,14 @@ class Context:
         Raises:
             TerminalError: at the await: from the action, or INTERNAL when the policy is spent.
         """
+        check_text("the name of a side effect", name)
+        if not callable(action):
+            if isinstance(action, Coroutine):
+                action.close()  # it would be reported as never awaited
+            kind = action.__class__.__name__
+            raise TypeError(f"side effect '{name}': the action is a function to be called, not a {kind}: pass it without ()")
+        if not isinstance(retry, RetryPolicy):
+            raise TypeError(f"side effect '{name}': retry is a RetryPolicy, not a {retry.__class__.__name__}")
         return self._invocation.run(name, action, type, retry)
 
     def awakeable(self, type: type[T]) -> Awakeable[T]:
@@ -134,6 +144,7 @@ class Context:
 
     def reject_awakeable(self, id: str, reason: str) -> None:
         """Settles an awakeable with a failure: whoever awaits it gets a `TerminalError` with this reason."""
+        check_text("the reason", reason)
         self._invocation.settle_awakeable(id, None, reason)
 
     def invocation(self, id: str) -> InvocationHandle[bytes]:
@@ -174,6 +185,9 @@ class SharedContext(Context):
         Raises:
             SerdeError: the stored value is of another type.
         """
+        check_text("the name of a state", name)
+        if self._invocation.dead:
+            return self._invocation.inert()
         value = self._invocation.get_state(name)
         if value is None:
             return Ready(None)
@@ -184,6 +198,8 @@ class SharedContext(Context):
 
     def state_keys(self) -> Awaitable[list[str]]:
         """The names of the state, sorted; the handler's own writes count."""
+        if self._invocation.dead:
+            return self._invocation.inert()
         return Ready(list(self._invocation.state_names()))
 
 
@@ -202,6 +218,7 @@ class StatefulContext(SharedContext):
             SerdeError: the value cannot be stored.
             ValueError: the value is `None`; use `clear`.
         """
+        check_text("the name of a state", name)
         if value is None:
             raise ValueError(f"state '{name}' cannot be set to None: use clear('{name}')")
         try:
@@ -212,6 +229,7 @@ class StatefulContext(SharedContext):
 
     def clear(self, name: str) -> None:
         """Removes a state value."""
+        check_text("the name of a state", name)
         self._invocation.clear_state(name)
 
     def clear_all(self) -> None:

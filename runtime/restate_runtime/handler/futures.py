@@ -56,10 +56,21 @@ class DurableFuture(Generic[T_co]):
         # asyncio.wait_for awaits in the handler's own task from Python 3.12 on, where only its frame gives it away.
         invocation.check_await(sys._getframe(1))
         node = self._node
+        if not node.awaited:
+            node.mark_awaited()
         if node.index < 0 or invocation.dead:
             yield from invocation.wait(node)
         invocation.consumed(node.index)
         return self._read()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: await it in the handler, or combine it with gather, race, select, as_completed or or_timeout>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # What asyncio.wait and others look for in a future of theirs.
+            raise AttributeError(f"no attribute '{name}' in {self!r}")
 
     def or_timeout(self, duration: timedelta) -> DurableFuture[T_co]:
         """The same result, bounded in time; what is awaited goes on after the bound.

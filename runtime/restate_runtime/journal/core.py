@@ -133,14 +133,17 @@ def _suspend(state: State, event: Suspend, now: int, out: list[Effect]) -> None:
     if invocation is None or invocation.journal is None:
         return
     over = False
-    for ref in list(event.wait.leaves()):
-        arrival = invocation.journal.arrivals.get(ref)
-        if arrival is not None and settle(event.wait, ref, isinstance(arrival[1], Failure)):
+    seen = invocation.notification_count
+    arrivals = invocation.journal.arrivals
+    arrived = sorted((arrivals[ref][0], ref) for ref in set(event.wait.leaves()) if ref in arrivals)
+    for index, ref in arrived:
+        if settle(event.wait, ref, isinstance(arrivals[ref][1], Failure)):
             over = True
+            seen = index  # the handler was not told of it
             break
     invocation.status = Status.SUSPENDED
     invocation.wait = event.wait
-    invocation.seen = invocation.notification_count
+    invocation.seen = seen
     put(invocation, now, out)
     leave_memory(state, invocation, now, out)
     if over:

@@ -19,9 +19,10 @@ UNSETTLED = -1
 class Node:
     """Something that is settled once."""
 
-    __slots__ = ("failed", "index", "parents")
+    __slots__ = ("awaited", "failed", "index", "parents")
 
     def __init__(self) -> None:
+        self.awaited = False
         self.index = UNSETTLED
         self.failed = False
         self.parents: list[Combination] = []
@@ -32,6 +33,10 @@ class Node:
         parents, self.parents = self.parents, []
         for parent in parents:
             parent.child_settled(self)
+
+    def mark_awaited(self) -> None:
+        """The handler awaits it, and with it everything below."""
+        self.awaited = True
 
     def wait(self) -> Wait:
         """The tree that the core keeps while the invocation is suspended on this node."""
@@ -82,6 +87,12 @@ class Combination(Node):
         """A node below was settled after this one was made."""
         raise NotImplementedError
 
+    def mark_awaited(self) -> None:
+        self.awaited = True
+        for child in self.children:
+            if not child.awaited:
+                child.mark_awaited()
+
     def _over(self, index: int, failed: bool) -> None:
         # A long-lived child must not collect the combinations that it once was in.
         for child in self.children:
@@ -126,11 +137,12 @@ class All(Combination):
 class First(Combination):
     """Settled by the first of them."""
 
-    __slots__ = ("winner",)
+    __slots__ = ()
 
-    def __init__(self, children: Sequence[Node]) -> None:
-        self.winner: Node | None = None
-        super().__init__(children)
+    @property
+    def winner(self) -> Node:
+        """Which of them; the first in order where one notification settled several, whichever of them was told first."""
+        return next(child for child in self.children if child.index == self.index)
 
     def _fails(self, winner: Node) -> bool:
         return winner.failed
@@ -145,7 +157,6 @@ class First(Combination):
             self._win(child)
 
     def _win(self, winner: Node) -> None:
-        self.winner = winner
         self._over(winner.index, self._fails(winner))
 
     def wait(self) -> Wait:
@@ -159,3 +170,6 @@ class Timeout(First):
 
     def _fails(self, winner: Node) -> bool:
         return winner.failed or winner is self.children[1]
+
+    def wait(self) -> Wait:
+        return Wait(Rule.TIMEOUT, 0, [child.wait() for child in self.children])

@@ -22,19 +22,35 @@ class Rule(enum.IntEnum):
     """When all below it are over, or one of them failed."""
     ANY = 2
     """When one below it is over."""
+    TIMEOUT = 3
+    """When one of two is over; the second is a timer, whose end is a failure."""
 
 
 class Wait(msgspec.Struct, array_like=True):
-    """One node; `ref` counts for leaves alone."""
+    """One node.
+
+    Attributes:
+        rule: when it is over.
+        ref: the result of a leaf.
+        below: the nodes below, but for leaves of ALL and ANY.
+        refs: those leaves, in a set: an invocation can wait for a hundred thousand results, and each must cost the same.
+    """
 
     rule: Rule
     ref: int = 0
     below: list[Wait] = []
+    refs: set[int] = set()
+
+    def __post_init__(self) -> None:
+        if self.rule in (Rule.ALL, Rule.ANY):
+            self.refs |= {node.ref for node in self.below if node.rule is Rule.LEAF}
+            self.below = [node for node in self.below if node.rule is not Rule.LEAF]
 
     def leaves(self) -> Iterator[int]:
-        """The results that count, in the order of the tree."""
+        """The results that count."""
         if self.rule is Rule.LEAF:
             yield self.ref
+        yield from self.refs
         for node in self.below:
             yield from node.leaves()
 
@@ -57,20 +73,32 @@ def settle(wait: Wait, ref: int, failed: bool) -> bool:
 
 def _settle(node: Wait, ref: int, failed: bool) -> bool | None:
     """`None` while the node is not over, else whether it failed."""
-    if node.rule is Rule.LEAF:
-        return failed if node.ref == ref else None
+    match node.rule:
+        case Rule.LEAF:
+            return failed if node.ref == ref else None
+        case Rule.TIMEOUT:
+            results = [_settle(child, ref, failed) for child in node.below]
+            return True if results[1] is not None and results[0] is None else results[0]
+        case Rule.ANY | Rule.ALL:
+            return _settle_combination(node, ref, failed)
+
+
+def _settle_combination(node: Wait, ref: int, failed: bool) -> bool | None:
+    results = [failed] if ref in node.refs else []
+    node.refs.discard(ref)
     rest = []
-    outcome: bool | None = None
     for child in node.below:
         result = _settle(child, ref, failed)
         if result is None:
             rest.append(child)
-        elif node.rule is Rule.ANY or result:
-            outcome = result
+        else:
+            results.append(result)
     node.below = rest
-    if outcome is None and not rest:
-        return False
-    return outcome
+    if any(results):
+        return True
+    if node.rule is Rule.ANY:
+        return False if results else None
+    return None if node.refs or node.below else False
 
 
 encode_wait = msgspec.msgpack.Encoder().encode

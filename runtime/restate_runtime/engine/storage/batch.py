@@ -22,6 +22,7 @@ from ...journal.effects import (
 )
 from ...journal.entries import Notification, Outcome, Output, encode_entry
 from ...journal.model import PARKED
+from .meta import Counters
 from .rows import invocation_row, sealed, sealed_entry
 
 __all__ = ["Batch", "Statement"]
@@ -46,6 +47,7 @@ class Batch:
 
     Attributes:
         number: counts commits; what is on disk is every batch up to some number.
+        counters: the core's, as the last transition left them.
         transitions: how many are in it.
         releases: what leaves the engine once the batch is durable, in order.
         outcomes, idempotency, notifications: what a reader must know of records that are not on disk yet.
@@ -57,6 +59,7 @@ class Batch:
         "_notification_rows",
         "_subscribers",
         "actions",
+        "counters",
         "forget",
         "idempotency",
         "invocations",
@@ -73,6 +76,7 @@ class Batch:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.counters = Counters()
         self.transitions = 0
         self.releases: list[Callable[[], None]] = []
         self.invocations: dict[int, tuple[Any, ...]] = {}

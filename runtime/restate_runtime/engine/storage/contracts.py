@@ -55,5 +55,5 @@ def load_pool(connection: apsw.Connection) -> descriptor_pool.DescriptorPool:
         for file in descriptor_pb2.FileDescriptorSet.FromString(checked("service", row)[3]).file:
             if file.name not in added:
                 added.add(file.name)
-                pool.Add(file)  # type: ignore[no-untyped-call]
+                pool.Add(file)
     return pool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -12,7 +13,8 @@ from ...errors import RuntimeFault
 from .batch import Batch
 from .directory import DataDirectory
 from .highwater import HighWaterMark, read_mark
-from .schema import SCHEMA_VERSION, create
+from .meta import Meta, read_meta, write_meta
+from .schema import create
 
 __all__ = ["Database", "connect", "verify"]
 
@@ -33,9 +35,7 @@ def connect(path: Path, *, read_only: bool, stopped: bool = False) -> apsw.Conne
     # Without a log to take into account the file is all there is, and SQLite need not make files of its own to read it.
     alone = stopped and read_only and (not log.exists() or log.stat().st_size == 0)
     try:
-        connection = apsw.Connection(
-            path.as_uri() + ("?immutable=1" if alone else ""), flags=flags | apsw.SQLITE_OPEN_URI
-        )
+        connection = apsw.Connection(path.as_uri() + ("?immutable=1" if alone else ""), flags=flags | apsw.SQLITE_OPEN_URI)
         connection.set_busy_timeout(0 if not read_only else 1000)
         if not read_only:
             mode = connection.pragma("journal_mode", "wal")
@@ -58,16 +58,12 @@ def verify(connection: apsw.Connection, directory: DataDirectory, *, accept_data
     """Whether the database is one of ours and holds what was acknowledged.
 
     Raises:
-        RuntimeFault: RT0203, acknowledged data is missing; RT0205, a newer version wrote it.
+        RuntimeFault: RT0203, acknowledged data is missing; RT0204, it is damaged or none of ours; RT0205, a newer version wrote it.
     """
     try:
-        version, batch = connection.execute("SELECT schema_version, batch FROM meta").get
-    except apsw.SQLError:
-        raise RuntimeFault("RT0204", f"{directory.database} is not a database of this runtime") from None
-    if version > SCHEMA_VERSION:
-        raise RuntimeFault(
-            "RT0205", f"{directory.database} has schema version {version}, this runtime knows {SCHEMA_VERSION}: start the newer version"
-        )
+        batch = read_meta(connection, directory.database).batch
+    except apsw.CorruptError as error:
+        raise RuntimeFault("RT0204", f"{directory.database} is damaged: {error}") from None
     if accept_data_loss:
         return
     mark = read_mark(directory.highwater)
@@ -81,12 +77,33 @@ def verify(connection: apsw.Connection, directory: DataDirectory, *, accept_data
         )
 
 
+def _is_fresh(directory: DataDirectory, *, accept_data_loss: bool) -> bool:
+    """Whether the tables are to be made; else the database is verified."""
+    path = directory.database
+    if path.exists():
+        # Through a reader: closing a writer would move a damaged log into the file, and the evidence would be gone.
+        reader = connect(path, read_only=True, stopped=True)
+        try:
+            empty = not reader.execute("SELECT count(*) FROM sqlite_schema").get  # its maker died before the tables were there
+            if not empty:
+                verify(reader, directory, accept_data_loss=accept_data_loss)
+                return False
+        finally:
+            reader.close()
+    if not accept_data_loss and directory.highwater.exists() and (read_mark(directory.highwater) or 0) > 0:
+        raise RuntimeFault("RT0203", f"{path} is missing, although commits were acknowledged: restore it from a backup")
+    # The log inherits the permissions of the file.
+    os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return True
+
+
 class Database:
     """The writer: one process, one connection, one epoch.
 
     Attributes:
         unclean: the owner before did not stop in order.
         batch: number of the last commit.
+        counters: as that commit left them.
 
     Raises:
         RuntimeFault: as `connect` and `verify`.
@@ -94,35 +111,45 @@ class Database:
 
     def __init__(self, directory: DataDirectory, *, accept_data_loss: bool = False) -> None:
         self.directory = directory
-        fresh = not directory.database.exists()
-        if fresh and not accept_data_loss and directory.highwater.exists() and (read_mark(directory.highwater) or 0) > 0:
-            raise RuntimeFault("RT0203", f"{directory.database} is missing, although commits were acknowledged: restore it from a backup")
-        if not fresh:
-            # Through a reader: closing a writer would move a damaged log into the file, and the evidence would be gone.
-            reader = connect(directory.database, read_only=True, stopped=True)
-            try:
-                verify(reader, directory, accept_data_loss=accept_data_loss)
-            finally:
-                reader.close()
-        else:
-            # The log inherits the permissions of the file.
-            os.close(os.open(directory.database, os.O_CREAT | os.O_CLOEXEC, 0o600))
+        fresh = _is_fresh(directory, accept_data_loss=accept_data_loss)
         self.connection = connect(directory.database, read_only=False)
-        if fresh:
-            create(self.connection)
-        epoch, batch, clean, next_seq, next_admission = self.connection.execute(
-            "SELECT epoch, batch, clean, next_seq, next_admission FROM meta"
-        ).get
-        self.epoch: int = epoch + 1
-        self.batch: int = batch
-        self.unclean = not clean
-        self.next_seq: int = next_seq
-        self.next_admission: int = next_admission
-        self.connection.execute("UPDATE meta SET epoch = ?, clean = 0", (self.epoch,))
-        self._mark = HighWaterMark(directory.highwater, self.epoch)
-        self._mark.write(batch)
+        try:
+            if fresh:
+                create(self.connection)
+            before = self._take_over()
+            self.epoch = before.epoch + 1
+            self.batch = before.batch
+            self.unclean = not before.clean
+            self.counters = before.counters
+            self._mark = HighWaterMark(directory.highwater, self.epoch, self.batch)
+        except BaseException:
+            self.connection.close()
+            raise
 
-    def write(self, batch: Batch, next_seq: int, next_admission: int) -> None:
+    def _take_over(self) -> Meta:
+        """Begins this epoch, and returns what the one before left. In one transaction: an owner whose lock file was removed may write."""
+        connection = self.connection
+        path = self.directory.database
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                before = read_meta(connection, path)
+                write_meta(connection, replace(before, epoch=before.epoch + 1, clean=False), before.epoch)
+                connection.execute("COMMIT")
+            except BaseException:
+                self.rollback()
+                raise
+        except apsw.BusyError:
+            raise RuntimeFault("RT0201", f"{path} is in use by another process, although nobody holds the directory's lock") from None
+        except apsw.CorruptError as error:
+            raise RuntimeFault("RT0204", f"{path} is damaged: {error}") from None
+        except apsw.FullError as error:
+            raise RuntimeFault("RT0208", f"there is no room for {path}: {error}") from None
+        except (apsw.ReadOnlyError, apsw.IOError) as error:
+            raise RuntimeFault("RT0202", f"{path} cannot be written: {error}") from None
+        return before
+
+    def write(self, batch: Batch) -> None:
         """Begins the transaction of a batch and fills it; `commit` ends it.
 
         Raises:
@@ -132,14 +159,10 @@ class Database:
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
+            if not write_meta(connection, Meta(self.epoch, batch.number, False, batch.counters), self.epoch):
+                raise RuntimeFault("RT0207", f"another process has taken over {self.directory.path}: this one stops")
             for sql, rows in batch.statements():
                 connection.executemany(sql, rows)
-            connection.execute(
-                "UPDATE meta SET batch = ?, next_seq = ?, next_admission = ? WHERE epoch = ?",
-                (batch.number, next_seq, next_admission, self.epoch),
-            )
-            if not connection.changes():
-                raise RuntimeFault("RT0207", f"another process has taken over {self.directory.path}: this one stops")
         except BaseException:
             self.rollback()
             raise
@@ -151,6 +174,8 @@ class Database:
             apsw.Error: SQLite's own.
         """
         self.connection.execute("COMMIT")
+        self.batch = batch.number
+        self.counters = batch.counters
         self._mark.write(batch.number)
 
     def rollback(self) -> None:
@@ -161,6 +186,6 @@ class Database:
     def close(self, *, clean: bool) -> None:
         """Closes the files; `clean` says that everything was written in order."""
         if clean:
-            self.connection.execute("UPDATE meta SET clean = 1 WHERE epoch = ?", (self.epoch,))
+            write_meta(self.connection, Meta(self.epoch, self.batch, True, self.counters), self.epoch)
         self.connection.close()
         self._mark.close()

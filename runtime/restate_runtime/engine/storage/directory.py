@@ -37,6 +37,7 @@ class DataDirectory:
         self.database = self.path / "restate.sqlite3"
         self.highwater = self.path / "highwater"
         self.flight = self.path / "flight"
+        self.made = create and not self.path.exists()
         try:
             if create:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -49,9 +49,11 @@ def read_mark(path: Path) -> int | None:
 class HighWaterMark:
     """Writes two records in turn, so that a torn write leaves the other."""
 
-    def __init__(self, path: Path, epoch: int) -> None:
+    def __init__(self, path: Path, epoch: int, batch: int) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._epoch = epoch
+        # Both records: whoever accepted a loss does not find the old mark at the next start.
+        os.pwrite(self._fd, _pack(batch, epoch) * 2, 0)
 
     def write(self, batch: int) -> None:
         """This commit is durable."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,19 +34,30 @@ from ...journal.entries import (
 )
 from ...journal.model import Invocation, Status
 from ...journal.replay import describe_command
+from ...journal.waits import Wait
 from ...serde import Value
 from .contracts import load_pool
 from .reader import Reader
 from .rows import checked, invocation_from_row
 
-__all__ = ["StorageInspector"]
+__all__ = ["LiveWait", "StorageInspector"]
+
+_LAST_S = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
+
+LiveWait = Callable[[int], Wait | None]
 
 
 class StorageInspector:
-    """Implements `engine.protocol.Inspector` on a read-only connection of its own."""
+    """Implements `engine.protocol.Inspector` on a read-only connection of its own.
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    Args:
+        connection: closed by `close`.
+        live_wait: what an invocation in memory waits for, which no row says; `None` where nothing is in memory.
+    """
+
+    def __init__(self, connection: apsw.Connection, live_wait: LiveWait | None = None) -> None:
         self._connection = connection
+        self._live_wait = live_wait
         self._reader = Reader(connection)
         self._pool: descriptor_pool.DescriptorPool | None = None
 
@@ -193,8 +204,11 @@ class StorageInspector:
             return []
         arrived = {entry.ref for entry in notifications}
         by_completion = {command.completion_id: command for command in commands if isinstance(command, (Call, Sleep, Run, Attach))}
-        if invocation.status is Status.SUSPENDED and invocation.wait is not None:
-            refs = [ref for ref in invocation.wait.leaves() if ref not in arrived]
+        wait = invocation.wait if invocation.status is Status.SUSPENDED else None
+        if invocation.status is Status.RUNNING and self._live_wait is not None:
+            wait = self._live_wait(invocation.seq)
+        if wait is not None:
+            refs = [ref for ref in wait.leaves() if ref not in arrived]
         else:
             refs = [ref for ref in by_completion if ref not in arrived]
         found = []
@@ -282,4 +296,5 @@ def _bytes(data: bytes) -> dict[str, str]:
 
 
 def _time(milliseconds: int) -> str | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds") if milliseconds else None
+    # A sleep may be longer than what dates can say.
+    return datetime.fromtimestamp(min(milliseconds / 1000, _LAST_S), UTC).isoformat(timespec="milliseconds") if milliseconds else None

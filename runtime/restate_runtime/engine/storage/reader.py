@@ -123,10 +123,16 @@ class Reader:
         )
         return [seq for (seq,) in rows]
 
-    def recover(self) -> Recovered:
-        """Everything that is not completed, in order of creation."""
+    def recover(self, live_count: int) -> Recovered:
+        """Everything that is not completed, in order of creation.
+
+        Args:
+            live_count: how many there are.
+        """
         execute = self._connection.execute
         invocations = [invocation_from_row(row) for row in execute("SELECT * FROM invocation WHERE status <> 'completed' ORDER BY seq")]
+        if len(invocations) != live_count:
+            raise RuntimeFault("RT0204", f"table invocation: {len(invocations)} invocations are not completed, {live_count} were written")
         live = "(SELECT seq FROM invocation WHERE status <> 'completed')"
         commands = dict(execute(f"SELECT seq, count(*) FROM command WHERE seq IN {live} GROUP BY seq"))
         notifications = dict(execute(f"SELECT seq, count(*) FROM notification WHERE seq IN {live} GROUP BY seq"))

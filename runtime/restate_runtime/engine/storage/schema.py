@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import apsw
 
+from .rows import sealed
+
 __all__ = ["SCHEMA_VERSION", "create"]
 
 SCHEMA_VERSION = 1
@@ -18,7 +20,9 @@ CREATE TABLE meta (
     batch INTEGER NOT NULL,          -- number of the last commit, compared with the high-water mark
     clean INTEGER NOT NULL,          -- whether the last owner stopped in order
     next_seq INTEGER NOT NULL,
-    next_admission INTEGER NOT NULL
+    next_admission INTEGER NOT NULL,
+    live INTEGER NOT NULL,           -- invocations that are not completed
+    crc INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE invocation (
@@ -90,11 +94,11 @@ CREATE TABLE service (
     name TEXT PRIMARY KEY, kind TEXT NOT NULL, methods TEXT NOT NULL, descriptors BLOB NOT NULL,
     revision INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-
-INSERT INTO meta VALUES (1, 1, 0, 0, 1, 1, 1);
 """
 
 
 def create(connection: apsw.Connection) -> None:
     """All tables, in one transaction."""
-    connection.execute("BEGIN IMMEDIATE;" + _TABLES + "COMMIT")
+    with connection:
+        connection.execute(_TABLES)
+        connection.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", sealed("meta", SCHEMA_VERSION, 0, 0, 1, 1, 1, 0))

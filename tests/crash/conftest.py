@@ -1,0 +1,31 @@
+"""The ticket shop of the examples, importable, and a folder whose syncs cost nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ticket_reservation"
+
+if str(EXAMPLE) not in sys.path:
+    sys.path.append(str(EXAMPLE))
+
+
+@pytest.fixture
+def memory_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where there is one: what a killed process leaves is in the kernel's hands, synced or not."""
+    shared_memory = Path("/dev/shm")
+    if not os.access(shared_memory, os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="restate-crash-", dir=shared_memory))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

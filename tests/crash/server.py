@@ -1,0 +1,121 @@
+"""A runtime as a process of its own, which can be killed, and looked into over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+Row = Mapping[str, Any]
+
+_COMMAND = Path(sys.executable).with_name("restate-runtime")
+
+
+class Server:
+    """`restate-runtime serve`, from entering to leaving; leaving kills it where it still runs.
+
+    Args:
+        target: MODULE:APP.
+        folder: working directory, in which the module lies.
+        data_dir: the data directory.
+        environment: variables beside those of this process.
+        options: further options of `serve`.
+        ingress: its address.
+    """
+
+    def __init__(
+        self, target: str, folder: Path, data_dir: Path, environment: Mapping[str, str], *options: str, ingress: str = "127.0.0.1:0"
+    ) -> None:
+        self._arguments = ("serve", target, "--data-dir", str(data_dir), "--ingress", ingress, "--admin", "127.0.0.1:0", "--json")
+        self._options = options
+        self._folder = folder
+        self._environment = {**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
+        self._process: asyncio.subprocess.Process
+        self._log = data_dir.with_name("server.log")
+        self.ingress = self.admin = ""
+
+    async def __aenter__(self) -> Server:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                _COMMAND,
+                *self._arguments,
+                *self._options,
+                cwd=self._folder,
+                env=self._environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            await self._process.wait()
+            raise RuntimeError(f"the runtime did not start: {self._log.read_text()[-2000:]}")
+        addresses = json.loads(line)
+        self.ingress, self.admin = addresses["ingress"], addresses["admin"]
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self.kill()
+
+    @property
+    def died(self) -> bool:
+        """Whether it has come to its end."""
+        return self._process.returncode is not None
+
+    async def ended(self) -> int:
+        """Waits for its end and returns its status."""
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        """kill -9."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the status."""
+        self._process.terminate()
+        return await self._process.wait()
+
+
+class OverHttp:
+    """Looks into a runtime through its admin API."""
+
+    def __init__(self, session: aiohttp.ClientSession, admin: str) -> None:
+        self._session = session
+        self._admin = admin
+
+    async def _get(self, path: str) -> Any:
+        try:
+            async with self._session.get(self._admin + path) as response:
+                return await response.json()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from None
+
+    async def invocations(self, status: str = "") -> Sequence[Row]:
+        rows: Sequence[Row] = await self._get("/invocations?limit=10000" + (f"&status={status}" if status else ""))
+        return rows
+
+    async def describe(self, id: str) -> Row:
+        row: Row = await self._get(f"/invocations/{id}")
+        return row
+
+    async def state(self, service: str) -> Sequence[Row]:
+        rows: Sequence[Row] = await self._get(f"/services/{service}/state")
+        return rows
+
+
+@contextlib.asynccontextmanager
+async def looking(server: Server) -> AsyncIterator[OverHttp]:
+    """A look into a server."""
+    async with aiohttp.ClientSession() as session:
+        yield OverHttp(session, server.admin)

@@ -1,0 +1,79 @@
+"""A real kill -9 of a served runtime at crash points of the tour: a sample, and with --full all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restate_runtime import connect
+
+from .conftest import EXAMPLE
+from .scenario import End, Scenario, end_of
+from .server import Server, looking
+from .test_snapshots import MODES, record
+
+SAMPLE = 12
+_AT_ONCE = 2
+_STUCK_S = 60
+
+
+async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: End) -> bool:
+    """Drives the tour until the runtime kills itself at that point, starts it anew, drives the tour again. Returns whether it died."""
+    outside = folder / "outside"
+    outside.mkdir(parents=True)
+    environment = {"TICKET_SHOP_OUTSIDE": str(outside), "PYTHONPATH": str(EXAMPLE)}
+    options = ["--always-suspend"] if mode else []
+    answers: dict[str, str] = {}
+
+    async def drive(server: Server, *, serial: bool) -> End:
+        async with connect(server.ingress) as connection, looking(server) as look:
+            scenario = Scenario(connection, look, outside, answers, between=(lambda: None) if serial else None)
+            await scenario.run()
+            return await end_of(scenario)
+
+    crashing = {**environment, "RESTATE_RUNTIME_CRASH_AT": str(point)}
+    async with Server("served_shop:app", Path(__file__).parent, folder / "data", crashing, *options, "--batch-size", "1") as server:
+        try:
+            await drive(server, serial=True)
+        except ConnectionError:
+            await server.ended()
+        died = server.died
+    async with Server("served_shop:app", Path(__file__).parent, folder / "data", environment, *options) as server:
+        assert await drive(server, serial=False) == expected
+    return died
+
+
+@MODES
+@pytest.mark.timeout(240)
+@pytest.mark.rule("R40")
+@pytest.mark.rule("R41")
+async def test_a_kill_at_crash_points(memory_folder: Path, mode: dict[str, Any], full: bool) -> None:
+    (memory_folder / "recorded").mkdir()
+    snapshots, expected = await record(memory_folder / "recorded", mode)
+    points = list(range(1, len(snapshots) + 1))
+    if not full:
+        seed = int(os.environ.get("RESTATE_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
+        points = sorted(random.Random(seed).sample(points, SAMPLE))
+        print(f"RESTATE_TEST_SEED={seed}: points {points} of {len(snapshots)}")
+    room = asyncio.Semaphore(_AT_ONCE)
+    failures: list[str] = []
+    alive: list[int] = []
+
+    async def one(point: int) -> None:
+        async with room:
+            try:
+                async with asyncio.timeout(_STUCK_S):
+                    if not await killed_at(point, memory_folder / str(point), mode, expected):
+                        alive.append(point)
+            except Exception as error:
+                failures.append(f"point {point}: {type(error).__name__}: {error}")
+
+    await asyncio.gather(*map(one, points))
+    assert not failures, "\n".join(failures)
+    # Side effects run in threads here, so that a few more transitions may share their way; the last points need not be reached.
+    assert len(alive) <= len(points) // 10, f"it was never killed at {alive}"
