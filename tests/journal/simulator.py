@@ -71,7 +71,7 @@ from restate_runtime.journal.events import (
     Suspend,
     Tick,
 )
-from restate_runtime.journal.lifecycle import lane_key
+from restate_runtime.journal.lifecycle import lane_key, state_key
 from restate_runtime.journal.model import Action, Invocation, State, Status, TimerKind
 from restate_runtime.journal.waits import Rule, Wait, leaf
 from restate_runtime.retry import OnExhausted, RetryPolicy
@@ -304,9 +304,11 @@ class World:
         assert state.by_id == {invocation.id: seq for seq, invocation in state.invocations.items()}
         inboxes: dict[tuple[str, str], list[int]] = {}
         for key, lane in state.lanes.items():
-            assert lane.holder in state.invocations, "a lane has a holder"
+            readers = [one for one in state.invocations.values() if one.live and one.target.shared and state_key(one.target) == key]
+            assert lane.readers == len(readers)
+            assert lane.holder in state.invocations or (not lane.holder and not lane.inbox and readers), "a lane has a holder, or readers"
             inboxes[key] = [seq for seq in lane.inbox if seq in state.invocations]
-            order = [state.invocations[seq].admission for seq in (lane.holder, *inboxes[key])]
+            order = [state.invocations[seq].admission for seq in (lane.holder, *inboxes[key]) if seq]
             assert order == sorted(set(order)), "first in, first out"
         for invocation in state.invocations.values():
             self._check_invocation(invocation, inboxes)
@@ -326,7 +328,8 @@ class World:
             assert invocation.journal is not None
             assert len(invocation.journal.commands) == invocation.command_count
             assert len(invocation.journal.notifications) == invocation.notification_count
-            assert key is None or self.state.lanes[key].state is not None
+            read = state_key(invocation.target)
+            assert read is None or self.state.lanes[read].state is not None
 
     def summary(self) -> dict[str, object]:
         """The state without what differs between lives of the process: attempts in memory, counters of versions, waiters."""
@@ -357,7 +360,11 @@ class World:
             )
         return {
             "invocations": invocations,
-            "lanes": {key: (lane.holder, [seq for seq in lane.inbox if seq in invocations]) for key, lane in self.state.lanes.items()},
+            "lanes": {
+                key: (lane.holder, [seq for seq in lane.inbox if seq in invocations])
+                for key, lane in self.state.lanes.items()
+                if lane.holder  # who reads is a matter of room too
+            },
             "next": (self.state.next_seq, self.state.next_admission),
         }
 
@@ -372,12 +379,12 @@ class World:
         return self.ids.to_bytes(16, "big")
 
     def target(self, level: int, a: int) -> Target | None:
-        """One of the targets above a level: half of them keyed."""
+        """One of the targets above a level: two thirds of them keyed, and some of those shared."""
         if level + 1 >= LEVELS:
             return None
         above = level + 1 + a % (LEVELS - level - 1)
         kind = a // LEVELS % 3
-        return Target(f"Level{above}", "Do", None if kind == 0 else f"key{kind}")
+        return Target(f"Level{above}", "Do", None if kind == 0 else f"key{kind}", kind > 0 and a // LEVELS // 3 % 3 == 2)
 
     def attempt(self, a: int) -> Invocation | None:
         """One of the invocations whose handler is in memory."""
@@ -444,7 +451,7 @@ class World:
                 other_invocation = self.any_invocation(b)
                 assert other_invocation is not None
                 return CompleteAwakeable(other_invocation.id, AWAKEABLE + b % 2, OUTCOMES[b % 2])
-            case _ if invocation.target.key is None:
+            case _ if invocation.target.key is None or invocation.target.shared:
                 return None
             case 7:
                 return SetState(f"name{b % 3}", Value("json", str(b).encode()))

@@ -6,7 +6,7 @@ import pytest
 
 from restate_runtime.journal.core import step
 from restate_runtime.journal.effects import Abandon, Load, PutNotification, Reply, StartAttempt
-from restate_runtime.journal.entries import Call, Failure, Output, Run, Sleep, Success, Target
+from restate_runtime.journal.entries import Call, Failure, Output, Run, SetState, Sleep, Success, Target
 from restate_runtime.journal.events import Admit, AttemptFailed, Evict, Issue, Kill, Resume, Settle, Suspend, Tick
 from restate_runtime.journal.model import Invocation, Status
 from restate_runtime.journal.waits import leaf
@@ -211,3 +211,46 @@ def test_a_side_effect_starts_only_as_an_outer_effect() -> None:
     assert not world.actions
     world.commit()
     assert list(world.actions) == [(one.seq, one.token, 1)]
+
+
+LOOK = Target("Level1", "Look", "key1", shared=True)
+
+
+def test_a_shared_invocation_runs_beside_the_holder_and_leaves_it_the_state() -> None:
+    world = World()
+    holder = admit(world, CART)
+    looks = [admit(world, LOOK) for _ in range(3)]
+    waiting = admit(world, CART)
+    lane = world.state.lanes["Level1", "key1"]
+    assert [one.status for one in (holder, *looks, waiting)] == [Status.RUNNING] * 4 + [Status.INBOXED]
+    assert (lane.holder, list(lane.inbox), lane.readers) == (holder.seq, [waiting.seq], 3)
+    world.send(Issue(holder.seq, holder.token, SetState("name", Value("json", b"1"))))
+    assert lane.state == {"name": Value("json", b"1")}
+    world.send(Issue(holder.seq, holder.token, Output(DONE)))
+    assert lane.holder == waiting.seq
+    world.send(Issue(waiting.seq, waiting.token, Output(DONE)))
+    assert (lane.holder, lane.readers) == (0, 3)
+    assert lane.state == {"name": Value("json", b"1")}
+    world.drain()
+
+
+def test_the_first_holder_after_readers_finds_the_state_that_they_read() -> None:
+    world = World()
+    look = admit(world, LOOK)
+    read = world.state.lanes["Level1", "key1"].state
+    holder = admit(world, CART)
+    assert holder.status is Status.RUNNING
+    assert world.state.lanes["Level1", "key1"].state is read
+    world.send(Kill(look.seq))
+    assert world.state.lanes["Level1", "key1"].readers == 0
+    world.drain()
+
+
+def test_state_leaves_memory_with_the_last_reader() -> None:
+    world = World()
+    looks = [admit(world, LOOK) for _ in range(2)]
+    world.send(Suspend(looks[0].seq, looks[0].token, leaf(-17)))
+    assert world.state.lanes["Level1", "key1"].readers == 1
+    world.send(AttemptFailed(looks[1].seq, looks[1].token, "OSError", RetryPolicy()))
+    assert not world.state.lanes
+    world.drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from restate_runtime.journal.entries import (
@@ -26,6 +27,7 @@ from restate_runtime.journal.entries import (
     Sleep,
     Success,
     Target,
+    decode_command,
 )
 from restate_runtime.journal.model import Journal
 from restate_runtime.journal.replay import Mismatch, Replay, describe_command
@@ -247,3 +249,16 @@ def test_every_command_has_words() -> None:
     assert all(words)
     assert describe_command(OneWayCall(ADD, b"", ID, 5)) == "delayed call shop.Cart/Add of 'alice'"
     assert describe_command(Input(b"", {})) == "input"
+
+
+def test_a_call_replays_although_its_target_became_shared() -> None:
+    now = Target("shop.Cart", "Add", "alice", shared=True)
+    journal = Journal([Input(b"", {}), Call(1, ADD, b"", ID)], [])
+    replay = Replay(journal, None, lambda command: command, lambda _: None, lambda _: None)
+    assert replay.issue(Call(1, now, b"", OTHER_ID)) == Call(1, ADD, b"", ID)
+
+
+@pytest.mark.rule("R46")
+def test_targets_of_before_shared_handlers_can_be_read() -> None:
+    old = msgspec.msgpack.encode([0x040D, 1, ["shop.Cart", "Add", "alice"], b"x", ID])
+    assert decode_command(old) == Call(1, ADD, b"x", ID)

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..descriptors import ServiceKind
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
-from ..handler.context import Context, KeyedContext, SingletonContext, UnkeyedContext
 from ..handler.futures import Awakeable, Call, DurableFuture, value_of
 from ..handler.scope import current_handler
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
@@ -38,12 +36,6 @@ if TYPE_CHECKING:
     from .registry import BoundMethod
 
 __all__ = ["Abandoned", "Attempt"]
-
-_CONTEXTS: dict[ServiceKind, type[Context]] = {
-    ServiceKind.UNKEYED: UnkeyedContext,
-    ServiceKind.KEYED: KeyedContext,
-    ServiceKind.SINGLETON: SingletonContext,
-}
 
 _NEVER = -2
 _PATIENCE = 1000
@@ -158,7 +150,7 @@ class Attempt:
     async def _call_handler(self) -> Outcome:
         bound = self.bound
         descriptor = bound.descriptor
-        context = _CONTEXTS[bound.kind](self)
+        context = bound.context(self)
         first = self.journal.commands[0]
         assert isinstance(first, entries.Input)
         try:
@@ -343,17 +335,22 @@ class Attempt:
         assert isinstance(command, entries.GetState)
         return command.value
 
+    def _check_write(self) -> bool:
+        if self.invocation.target.shared:  # its contract may have changed since it was called
+            raise RuntimeError(f"this invocation of {self.service}/{self.method} was called as a shared one, which only reads state")
+        return self.check_command()
+
     def set_state(self, name: str, value: Value) -> None:
         self._driver.check_size(f"state '{name}' of {self.service}", len(value.data))
-        if self.check_command():
+        if self._check_write():
             self._issue(entries.SetState(name, value, self._at()))
 
     def clear_state(self, name: str) -> None:
-        if self.check_command():
+        if self._check_write():
             self._issue(entries.ClearState(name, self._at()))
 
     def clear_all_state(self) -> None:
-        if self.check_command():
+        if self._check_write():
             self._issue(entries.ClearAllState(self._at()))
 
     def state_names(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ __all__ = ["Driver"]
 _LOG = logging.getLogger("restate_runtime.handler")
 
 _LAST_MOMENT_S = 0.5
+_LOOK_AGAIN_S = 1.0
 
 # Kept for good: Python would resume them once more to collect them.
 _LEFT_BEHIND: set[asyncio.Task[None]] = set()
@@ -65,6 +66,7 @@ class Driver:
         self._waiting: dict[Attempt, tuple[float, Wait | None]] = {}
         self._inactivity_s = options.inactivity_timeout.total_seconds()
         self._sweep: asyncio.TimerHandle | None = None
+        self._watched: dict[Attempt, asyncio.TimerHandle] = {}
         self._context = contextvars.copy_context()
         self._idle: asyncio.Future[None] | None = None
         self.leaving: set[Attempt] = set()
@@ -149,12 +151,28 @@ class Driver:
         self._waiting[attempt] = (time.monotonic(), node.wait() if always else None)
         if always or self._stopping or self._shell.state.ready:
             self.loop.call_soon(self.suspend, attempt)
+        elif attempt.bound.inactivity_timeout is not None:
+            self._watch(attempt, attempt.bound.inactivity_timeout.total_seconds())
         elif self._sweep is None:
             self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting)
 
     def unblocked(self, attempt: Attempt) -> None:
         """It goes on."""
         self._waiting.pop(attempt, None)
+        self._unwatch(attempt)
+
+    def _watch(self, attempt: Attempt, timeout_s: float) -> None:
+        """Suspends an attempt whose method has a timeout of its own, unless it goes on before."""
+        self._watched[attempt] = self.loop.call_later(timeout_s, self._inactive, attempt, timeout_s)
+
+    def _unwatch(self, attempt: Attempt) -> None:
+        timer = self._watched.pop(attempt, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _inactive(self, attempt: Attempt, timeout_s: float) -> None:
+        if attempt in self._waiting and not self.suspend(attempt):
+            self._watch(attempt, max(timeout_s, _LOOK_AGAIN_S))  # a side effect runs
 
     def rested(self, attempt: Attempt) -> None:
         """A side effect of it failed and waits for its next execution."""
@@ -195,6 +213,8 @@ class Driver:
         self._sweep = None
         now = time.monotonic()
         for attempt, (since, _) in list(self._waiting.items()):
+            if attempt in self._watched:
+                continue
             if now - since < self._inactivity_s:
                 self._sweep = self.loop.call_later(self._inactivity_s - (now - since), self._sweep_waiting)
                 return
@@ -210,7 +230,7 @@ class Driver:
 
     def policy_of(self, bound: BoundMethod) -> RetryPolicy:
         """The invocation retry policy of a method."""
-        return bound.retry or self._retry
+        return bound.policy(self._retry)
 
     def new_id(self) -> bytes:
         """128 random bits."""
@@ -241,13 +261,13 @@ class Driver:
     def target_of(self, call: OutgoingCall) -> Target:
         """Where a call goes; the key of a SINGLETON is empty."""
         key = call.key
-        if key is None and self._is_singleton(call):
-            key = ""
-        return Target(call.service, call.method, key)
-
-    def _is_singleton(self, call: OutgoingCall) -> bool:
         service = self._registry.services.get(call.service)
-        return service is not None and service.descriptor.kind is ServiceKind.SINGLETON
+        if service is None:
+            return Target(call.service, call.method, key, call.descriptor is not None and call.descriptor.shared)
+        if key is None and service.descriptor.kind is ServiceKind.SINGLETON:
+            key = ""
+        method = service.methods.get(call.method)
+        return Target(call.service, call.method, key, method is not None and method.descriptor.shared)
 
     def key_of(self, service: str, method: str, payload: bytes) -> str | None:
         """The key of a request to a method known by name."""

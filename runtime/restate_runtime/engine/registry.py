@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -12,20 +13,38 @@ from google.protobuf.message import DecodeError, Message
 from ..descriptors import MethodDescriptor, ServiceDescriptor, ServiceKind
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import OutgoingCall
+from ..handler.context import Context, KeyedContext, SharedKeyedContext, SharedSingletonContext, SingletonContext, UnkeyedContext
 from ..handler.service import Service
-from ..retry import RetryPolicy
+from ..retry import RetryOptions, RetryPolicy
 
 __all__ = ["BoundMethod", "BoundService", "Registry"]
 
 
 @dataclass(frozen=True, slots=True)
 class BoundMethod:
-    """One rpc with the coroutine function that implements it, resolved once."""
+    """One rpc with the coroutine function that implements it, resolved once.
+
+    Attributes:
+        retry: the App's retry policy.
+        options: what the contract fixes of it, of the service first.
+        context: the class of its context.
+        inactivity_timeout: the contract's, `None` for the runtime's.
+    """
 
     descriptor: MethodDescriptor[Any, Any]
     kind: ServiceKind
     handler: Callable[..., Coroutine[Any, Any, Any]]
     retry: RetryPolicy | None
+    options: tuple[RetryOptions, ...]
+    context: type[Context]
+    inactivity_timeout: timedelta | None
+
+    def policy(self, default: RetryPolicy) -> RetryPolicy:
+        """The retry policy of its invocations: the contract's, over the App's, or else this one."""
+        policy = self.retry or default
+        for options in self.options:
+            policy = options.over(policy)
+        return policy
 
     def parse(self, payload: bytes) -> Message:
         """The request as protobuf's own message, whatever library the handler's is of.
@@ -98,10 +117,7 @@ class Registry:
                 raise RuntimeFault("RT0104", f"the service {descriptor.name} is bound twice")
             self.services[descriptor.name] = BoundService(
                 descriptor,
-                {
-                    method.name: BoundMethod(method, descriptor.kind, getattr(service, method.python_name), retry)
-                    for method in descriptor.methods
-                },
+                {method.name: _bind(service, descriptor, method, retry) for method in descriptor.methods},
             )
         if not self.services:
             raise RuntimeFault("RT0102", "the App has no services: pass instances of your implementations, App(TicketService(), ...)")
@@ -119,6 +135,29 @@ class Registry:
         if found is None:
             raise TerminalError(f"the service '{service}' has no method '{method}'{_hint(method, bound.methods)}", Code.NOT_FOUND)
         return found
+
+
+_CONTEXTS: Mapping[tuple[ServiceKind, bool], type[Context]] = {
+    (ServiceKind.UNKEYED, False): UnkeyedContext,
+    (ServiceKind.KEYED, False): KeyedContext,
+    (ServiceKind.KEYED, True): SharedKeyedContext,
+    (ServiceKind.SINGLETON, False): SingletonContext,
+    (ServiceKind.SINGLETON, True): SharedSingletonContext,
+}
+
+
+def _bind(service: Service, descriptor: ServiceDescriptor, method: MethodDescriptor[Any, Any], retry: RetryPolicy | None) -> BoundMethod:
+    own = service.__restate_shared_context__ if method.shared else service.__restate_context__
+    timeout = method.inactivity_timeout
+    return BoundMethod(
+        descriptor=method,
+        kind=descriptor.kind,
+        handler=getattr(service, method.python_name),
+        retry=retry,
+        options=tuple(options for options in (descriptor.retry, method.retry) if options is not None),
+        context=own or _CONTEXTS[descriptor.kind, method.shared],
+        inactivity_timeout=descriptor.inactivity_timeout if timeout is None else timeout,
+    )
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

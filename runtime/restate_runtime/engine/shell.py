@@ -31,7 +31,7 @@ from .committer import Committer
 from .idempotency import Scope
 from .storage.batch import Batch
 from .storage.reader import Reader
-from .storage.rows import invocation_from_row, sealed
+from .storage.rows import invocation_from_row, sealed_invocation
 
 __all__ = ["Attempts", "Shell"]
 
@@ -212,7 +212,7 @@ class Shell:
         for batch in self.committer.pending():
             for row in batch.invocations.values():
                 if row[1] == invocation_id:
-                    return invocation_from_row(sealed("invocation", *row))
+                    return invocation_from_row(sealed_invocation(*row))
         return self._reader.find(invocation_id)
 
     def outcome(self, invocation: Invocation) -> Outcome | None:

@@ -30,7 +30,7 @@ from .events import (
     Suspend,
     Tick,
 )
-from .lifecycle import NOTHING, begin, complete, create, enter, kill, lane_key, leave_memory, notify, pause, put, start
+from .lifecycle import NOTHING, begin, complete, create, enter, kill, leave_memory, notify, pause, put, start, state_key
 from .model import PARKED, Action, Invocation, Journal, State, Status, TimerKind
 from .recovery import recover
 from .waits import settle
@@ -114,9 +114,11 @@ def _loaded(state: State, event: Loaded, now: int, out: list[Effect]) -> None:
         return  # killed since
     if event.commands is not None and event.notifications is not None:
         invocation.journal = Journal(event.commands, event.notifications)
-    key = lane_key(invocation.target)
+    key = state_key(invocation.target)
     if key is not None and event.state is not None:
-        state.lanes[key].state = event.state
+        lane = state.lanes.get(key)
+        if lane is not None and lane.state is None:  # else somebody else's load brought it, and it may have changed since
+            lane.state = event.state
     if invocation.live:
         begin(invocation, now, out)
 

@@ -39,11 +39,17 @@ __all__ = [
 
 
 class Target(msgspec.Struct, frozen=True, array_like=True):
-    """What is invoked. `key` is the key of a KEYED service, empty for a SINGLETON, `None` for an UNKEYED one."""
+    """What is invoked.
+
+    Attributes:
+        key: the key of a KEYED service, empty for a SINGLETON, `None` for an UNKEYED one.
+        shared: it takes no turn, and only reads the state of its key.
+    """
 
     service: str
     method: str
     key: str | None
+    shared: bool = False
 
     def __str__(self) -> str:
         return f"{self.service}/{self.method}" + (f" of '{self.key}'" if self.key else "")

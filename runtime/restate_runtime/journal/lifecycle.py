@@ -36,6 +36,7 @@ __all__ = [
     "pause",
     "put",
     "start",
+    "state_key",
 ]
 
 CRASHES_BEFORE_PAUSE = 3
@@ -47,6 +48,11 @@ NOTHING = Success(Value("", b""))
 
 def lane_key(target: Target) -> LaneKey | None:
     """The lane that gives an invocation its turn; `None` where any number runs at once."""
+    return None if target.key is None or target.shared else (target.service, target.key)
+
+
+def state_key(target: Target) -> LaneKey | None:
+    """The lane whose state an invocation reads; `None` where it has none."""
     return None if target.key is None else (target.service, target.key)
 
 
@@ -131,12 +137,31 @@ def start(state: State, invocation: Invocation, now: int, out: list[Effect]) -> 
     state.live += 1
     invocation.live = True
     invocation.wait = None
-    key = lane_key(invocation.target)
-    missing_state = key is not None and state.lanes[key].state is None
+    key = state_key(invocation.target)
+    missing_state = key is not None and _use(state, key, invocation).state is None
     if invocation.journal is None or missing_state:
         out.append(Load(invocation.seq, invocation.journal is None, key if missing_state else None))
         return
     begin(invocation, now, out)
+
+
+def _use(state: State, key: LaneKey, invocation: Invocation) -> Lane:
+    """The lane of an attempt that comes into memory; a shared one keeps its state there as long."""
+    lane = state.lanes.get(key)
+    if lane is None:
+        lane = state.lanes[key] = Lane()
+    if invocation.target.shared:
+        lane.readers += 1
+    return lane
+
+
+def _stop_reading(state: State, invocation: Invocation) -> None:
+    key = state_key(invocation.target)
+    if key is not None and invocation.target.shared:
+        lane = state.lanes[key]
+        lane.readers -= 1
+        if not lane.holder and not lane.readers:
+            del state.lanes[key]
 
 
 def begin(invocation: Invocation, now: int, out: list[Effect]) -> None:
@@ -183,6 +208,8 @@ def complete(state: State, invocation: Invocation, outcome: Outcome, now: int, o
     append_command(invocation, Output(outcome, at), out)
     was_live = invocation.live
     invocation.live = False
+    if was_live:
+        _stop_reading(state, invocation)
     invocation.status = Status.COMPLETED
     invocation.completed_ms = now
     invocation.outcome_failure = outcome if isinstance(outcome, Failure) else None
@@ -222,13 +249,16 @@ def _release(state: State, key: LaneKey, seq: int, now: int, out: list[Effect]) 
             lane.holder = following.seq
             start(state, following, now, out)
             return
-    del state.lanes[key]
+    lane.holder = 0
+    if not lane.readers:
+        del state.lanes[key]
 
 
 def leave_memory(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
     """The attempt in memory is over, the invocation is not; the caller says what it is now."""
     if invocation.live:
         invocation.live = False
+        _stop_reading(state, invocation)
         state.live -= 1
         _admit_ready(state, now, out)
 

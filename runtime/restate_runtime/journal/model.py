@@ -137,10 +137,14 @@ LaneKey = tuple[str, str]
 class Lane:
     """One key of a KEYED service, or a SINGLETON: who has the turn, who waits, and the state.
 
-    `state` is `None` while it is not in memory.
+    Attributes:
+        holder: the invocation that has the turn; 0 for none, where shared ones read alone.
+        readers: shared invocations in memory.
+        state: `None` while it is not in memory.
     """
 
     holder: int = 0
+    readers: int = 0
     inbox: deque[int] = field(default_factory=deque)
     state: dict[str, Value] | None = None
 

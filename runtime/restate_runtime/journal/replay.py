@@ -41,8 +41,9 @@ _IDENTITY: dict[type, Callable[[Any], object]] = {
     ClearAllState: lambda _: None,
     GetStateKeys: lambda _: None,
     Sleep: lambda _: None,
-    Call: attrgetter("target"),
-    OneWayCall: attrgetter("target"),
+    # Whether the target is shared may change with its contract; the recorded call counts.
+    Call: attrgetter("target.service", "target.method", "target.key"),
+    OneWayCall: attrgetter("target.service", "target.method", "target.key"),
     Run: attrgetter("name"),
     Attach: attrgetter("invocation"),
     CompleteAwakeable: attrgetter("invocation", "index"),

@@ -23,14 +23,14 @@ from ...journal.effects import (
 from ...journal.entries import Notification, Outcome, Output, encode_entry
 from ...journal.model import PARKED
 from .meta import Counters
-from .rows import invocation_row, sealed, sealed_entry
+from .rows import invocation_row, sealed, sealed_entry, sealed_invocation
 
 __all__ = ["Batch", "Statement"]
 
 Statement = tuple[str, list[tuple[Any, ...]]]
 
 _INVOCATION = (
-    "INSERT INTO invocation VALUES (" + ",".join("?" * 28) + ") ON CONFLICT (seq) DO UPDATE SET "
+    "INSERT INTO invocation VALUES (" + ",".join("?" * 29) + ") ON CONFLICT (seq) DO UPDATE SET "
     "status = excluded.status, admission = excluded.admission, parent_seq = excluded.parent_seq, "
     "parent_completion = excluded.parent_completion, due_ms = excluded.due_ms, started_ms = excluded.started_ms, "
     "modified_ms = excluded.modified_ms, completed_ms = excluded.completed_ms, attempt = excluded.attempt, failures = excluded.failures, "
@@ -161,7 +161,7 @@ class Batch:
     def statements(self) -> list[Statement]:
         """What to execute, in an order in which clears come before what was set after them."""
         found: list[Statement] = [
-            (_INVOCATION, [sealed("invocation", *row) for row in self.invocations.values()]),
+            (_INVOCATION, [sealed_invocation(*row) for row in self.invocations.values()]),
             ("INSERT INTO command VALUES (?,?,?,?)", list(self._commands)),
             ("INSERT INTO notification VALUES (?,?,?,?)", list(self._notification_rows)),
             ("DELETE FROM state WHERE service = ? AND key = ?", list(self._clears)),

@@ -14,7 +14,7 @@ from .batch import Batch
 from .directory import DataDirectory
 from .highwater import HighWaterMark, read_mark
 from .meta import Meta, read_meta, write_meta
-from .schema import create
+from .schema import SCHEMA_VERSION, create, upgrade
 
 __all__ = ["Database", "connect", "verify"]
 
@@ -131,9 +131,11 @@ class Database:
         connection = self.connection
         path = self.directory.database
         try:
+            self._back_up()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 before = read_meta(connection, path)
+                upgrade(connection, before.version)
                 write_meta(connection, replace(before, epoch=before.epoch + 1, clean=False), before.epoch)
                 connection.execute("COMMIT")
             except BaseException:
@@ -148,6 +150,15 @@ class Database:
         except (apsw.ReadOnlyError, apsw.IOError) as error:
             raise RuntimeFault("RT0202", f"{path} cannot be written: {error}") from None
         return before
+
+    def _back_up(self) -> None:
+        """Keeps a copy of files that are about to be brought up to date: an older version cannot open them afterwards."""
+        path = self.directory.database
+        version = read_meta(self.connection, path).version
+        if version < SCHEMA_VERSION:
+            copy = path.with_name(f"{path.name}.schema-{version}")
+            copy.unlink(missing_ok=True)  # of an upgrade that was broken off
+            self.connection.execute("VACUUM INTO ?", (str(copy),))
 
     def write(self, batch: Batch) -> None:
         """Begins the transaction of a batch and fills it; `commit` ends it.

@@ -31,12 +31,17 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The row of table `meta`."""
+    """The row of table `meta`.
+
+    Attributes:
+        version: of the tables, as it was read; what is written is always the newest.
+    """
 
     epoch: int
     batch: int
     clean: bool
     counters: Counters
+    version: int = SCHEMA_VERSION
 
 
 def read_meta(connection: apsw.Connection, path: Path) -> Meta:
@@ -48,14 +53,16 @@ def read_meta(connection: apsw.Connection, path: Path) -> Meta:
     try:
         version = connection.execute("SELECT schema_version FROM meta").get
         if version is not None and version > SCHEMA_VERSION:
-            raise RuntimeFault("RT0205", f"{path} has schema version {version}, this runtime knows {SCHEMA_VERSION}: start the newer version")
+            raise RuntimeFault(
+                "RT0205", f"{path} has schema version {version}, this runtime knows {SCHEMA_VERSION}: start the newer version"
+            )
         row = connection.execute("SELECT schema_version, epoch, batch, clean, next_seq, next_admission, live, crc FROM meta").fetchone()
     except apsw.SQLError:
         row = None
     if row is None:
         raise RuntimeFault("RT0204", f"{path} is not a database of this runtime")
-    _, epoch, batch, clean, next_seq, next_admission, live = checked("meta", row)
-    return Meta(epoch, batch, bool(clean), Counters(next_seq, next_admission, live))
+    version, epoch, batch, clean, next_seq, next_admission, live = checked("meta", row)
+    return Meta(epoch, batch, bool(clean), Counters(next_seq, next_admission, live), version)
 
 
 def write_meta(connection: apsw.Connection, meta: Meta, owner: int) -> bool:

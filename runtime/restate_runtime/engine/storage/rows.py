@@ -13,10 +13,11 @@ from ...journal.entries import Failure, Target
 from ...journal.model import Invocation, Status
 from ...journal.waits import decode_wait, encode_wait
 
-__all__ = ["checked", "invocation_from_row", "invocation_row", "sealed", "sealed_entry"]
+__all__ = ["checked", "invocation_from_row", "invocation_row", "sealed", "sealed_entry", "sealed_invocation"]
 
 _pack = msgspec.msgpack.Encoder().encode
 _crc = google_crc32c.value
+_CRC = 27  # where the checksum stands in a row of `invocation`
 
 
 def sealed(table: str, *columns: Any) -> tuple[Any, ...]:
@@ -29,12 +30,27 @@ def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[i
     return seq, position, entry, _crc(b"%s %d %d " % (table, seq, position) + entry)
 
 
+def sealed_invocation(*columns: Any) -> tuple[Any, ...]:
+    """A row of `invocation`: its last column came later, stands behind the checksum, and counts where it is not 0."""
+    *first, shared = columns
+    return (*first, sealed("invocation", *(columns if shared else first))[-1], shared)
+
+
+def _checked_invocation(row: Sequence[Any]) -> tuple[Any, ...]:
+    columns = (*row[:_CRC], row[_CRC + 1] if len(row) > _CRC + 1 else 0)  # a reader may meet a file of the first version
+    if sealed_invocation(*columns)[_CRC] != row[_CRC]:
+        raise RuntimeFault("RT0204", f"table invocation: the row {_name(columns)} is damaged: its checksum does not match")
+    return columns
+
+
 def checked(table: str, row: Sequence[Any]) -> tuple[Any, ...]:
     """The columns of a row without its checksum.
 
     Raises:
         RuntimeFault: RT0204, the row is damaged.
     """
+    if table == "invocation":
+        return _checked_invocation(row)
     columns = tuple(row[:-1])
     if table in ("command", "notification"):
         expected = sealed_entry(table.encode(), columns[0], columns[1], columns[2])[-1]
@@ -82,6 +98,7 @@ def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
         None if invocation.wait is None else encode_wait(invocation.wait),
         invocation.command_count,
         invocation.notification_count,
+        int(target.shared),
     )
 
 
@@ -94,12 +111,12 @@ def invocation_from_row(row: Sequence[Any]) -> Invocation:
     (
         seq, id_, service, method, key, status, admission, parent_seq, parent_completion, idempotency_key, created_ms, due_ms, started_ms,
         modified_ms, completed_ms, retention_ms, attempt, failures, crashes, retry_ms, failure, fault, failure_code, failure_message, wait,
-        commands, notifications,
+        commands, notifications, shared,
     ) = checked("invocation", row)  # fmt: skip
     return Invocation(
         seq=seq,
         id=id_,
-        target=Target(service, method, key),
+        target=Target(service, method, key, bool(shared)),
         status=Status(status),
         created_ms=created_ms,
         due_ms=due_ms,

@@ -6,9 +6,9 @@ import apsw
 
 from .rows import sealed
 
-__all__ = ["SCHEMA_VERSION", "create"]
+__all__ = ["SCHEMA_VERSION", "create", "upgrade"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # One row of current state for each invocation, an append-only log of what its handler asked, another of what arrived.
 # Times are milliseconds since 1970, 0 where there is none. Every row ends with the CRC-32C of what stands before (rows.py).
@@ -53,7 +53,8 @@ CREATE TABLE invocation (
     wait BLOB,
     commands INTEGER NOT NULL,
     notifications INTEGER NOT NULL,
-    crc INTEGER NOT NULL
+    crc INTEGER NOT NULL,
+    shared INTEGER NOT NULL DEFAULT 0 -- since version 2: behind the checksum, which covers it where it is not 0 (rows.py)
 ) STRICT;
 CREATE INDEX invocation_live ON invocation (seq) WHERE status <> 'completed';
 CREATE INDEX invocation_completed ON invocation (completed_ms) WHERE status = 'completed';
@@ -102,3 +103,13 @@ def create(connection: apsw.Connection) -> None:
     with connection:
         connection.execute(_TABLES)
         connection.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", sealed("meta", SCHEMA_VERSION, 0, 0, 1, 1, 1, 0))
+
+
+# What makes the tables of a version of those before it. Rows stay as they are: what is new has a default.
+_UPGRADES = {2: "ALTER TABLE invocation ADD COLUMN shared INTEGER NOT NULL DEFAULT 0"}
+
+
+def upgrade(connection: apsw.Connection, version: int) -> None:
+    """Brings the tables of an older version up to date, inside the caller's transaction, which writes the new version."""
+    for newer in range(version + 1, SCHEMA_VERSION + 1):
+        connection.execute(_UPGRADES[newer])

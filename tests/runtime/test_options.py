@@ -1,0 +1,154 @@
+"""Options of a contract, and declared state, at run time."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample.v1.cart_pb2 import Item, Items, User
+from sample.v1.cart_restate import CART, CartClient
+
+from restate_runtime import App, OnExhausted, RetryOptions, RetryPolicy, TerminalError
+
+from .carts import Board, Cart, Shop
+from .services import described, reached, until
+
+
+@pytest.fixture
+def shop(tmp_path: Path, runtime_options: dict[str, Any]) -> Shop:
+    return Shop(tmp_path / "data", runtime_options)
+
+
+def item(name: Any) -> Item:
+    return Item(user="ann", name=name if isinstance(name, str) else name.__name__)
+
+
+def test_descriptors_carry_what_the_contract_says() -> None:
+    assert CART.retry == RetryOptions(initial_interval=timedelta(milliseconds=1), max_attempts=2, on_exhausted=OnExhausted.FAIL)
+    assert CART.method("Look").retry == RetryOptions(max_attempts=3)
+    assert [method.shared for method in CART.methods] == [False, False, True, True, False]
+    sleepy = CART.method("Sleepy")
+    assert (sleepy.private, sleepy.inactivity_timeout, sleepy.retention) == (True, timedelta(milliseconds=1), timedelta(days=1))
+    assert (CART.private, CART.method("Add").private) == (False, None)
+    assert [(state.name, state.type) for state in CART.states] == [("items", Items), ("total", int)]
+
+
+def test_retry_options_go_over_a_policy() -> None:
+    policy = RetryPolicy(max_attempts=70, factor=3.0)
+    assert RetryOptions().over(policy) == policy
+    assert RetryOptions(max_attempts=0).over(policy) == RetryPolicy(factor=3.0)
+    full = RetryOptions(
+        initial_interval=timedelta(0),
+        max_interval=timedelta(hours=1),
+        factor=1.0,
+        max_attempts=2,
+        max_duration=timedelta(days=1),
+        on_exhausted=OnExhausted.FAIL,
+    )
+    assert full.over(policy) == RetryPolicy(
+        initial_interval=timedelta(0),
+        max_interval=timedelta(hours=1),
+        factor=1.0,
+        max_attempts=2,
+        max_duration=timedelta(days=1),
+        on_exhausted=OnExhausted.FAIL,
+    )
+
+
+@pytest.mark.rule("R13")
+async def test_a_methods_retry_goes_over_the_services_and_that_over_the_apps(shop: Shop, tmp_path: Path) -> None:
+    @shop.script
+    async def fails(ctx: Any) -> list[str]:
+        attempts.append(ctx.attempt)
+        raise OSError("broken")
+
+    attempts: list[int] = []
+    app = App(Cart(shop.scripts), Board(), retry=RetryPolicy(max_attempts=9, on_exhausted=OnExhausted.PAUSE))
+    async with app.start(data_dir=tmp_path / "other") as runtime:
+        cart = CartClient(runtime)
+        with pytest.raises(TerminalError, match="broken"):
+            await cart.turn(item(fails))
+        assert attempts == [1, 2]
+        attempts.clear()
+        with pytest.raises(TerminalError, match="broken"):
+            await cart.look(item(fails))
+        assert attempts == [1, 2, 3]
+
+
+async def test_a_method_has_an_inactivity_timeout_of_its_own(shop: Shop) -> None:
+    @shop.script
+    async def waits(ctx: Any) -> list[str]:
+        promise = ctx.awakeable(str)
+        await ctx.run("publish", lambda: promises.append(promise.id))
+        return [await promise]
+
+    promises: list[str] = []
+    async with shop.start(inactivity_timeout=timedelta(hours=1), always_suspend=False) as runtime:
+        cart = CartClient(runtime)
+        sleepy = cart.sleepy.in_background(item(waits))
+        await reached(sleepy, "suspended")
+        patient = cart.look.in_background(item(waits))
+        await until(lambda: len(promises) == 2)
+        assert await patient.status() == "running"
+        for promise in promises:
+            await runtime.resolve_awakeable(promise, "go")
+        assert (await sleepy.result()).names == (await patient.result()).names == ["go"]
+
+
+async def test_it_does_not_suspend_what_goes_on_in_time_nor_what_has_a_side_effect(shop: Shop) -> None:
+    @shop.script
+    async def works(ctx: Any) -> list[str]:
+        lives.append(ctx.attempt)
+        await ctx.run("slow", lambda: time.sleep(0.05))
+        return ["done"]
+
+    lives: list[int] = []
+    async with shop.start(always_suspend=False) as runtime:
+        assert (await CartClient(runtime).sleepy(item(works))).names == ["done"]
+    assert lives == [1]
+
+
+@pytest.mark.rule("R14")
+async def test_declared_state_is_stored_typed(shop: Shop) -> None:
+    @shop.script
+    async def clears(ctx: Any) -> list[str]:
+        ctx.state.items.clear()
+        return [repr(await ctx.state.items.get()), repr(await ctx.state.total.get()), *await ctx.state_keys()]
+
+    async with shop.start() as runtime:
+        cart = CartClient(runtime)
+        await cart.add(item("one"))
+        rows = runtime.inspector.state("sample.v1.Cart", "ann")
+        assert [(row["key"], row["type"], row["value_json"]) for row in rows] == [
+            ("items", "sample.v1.Items", {"names": ["one"]}),
+            ("total", "json", 1),
+        ]
+        assert (await cart.turn(item(clears))).names == ["None", "1", "total"]
+        assert (await cart.show(User(user="ann"))).names == []
+
+
+@pytest.mark.rule("R14")
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("items", User(user="ann"), "state 'items' is declared as Items, not User"),
+        ("items", None, "state 'items' is declared as Items, not NoneType"),
+        ("total", "many", "state 'total' is declared as int, not str"),
+        ("total", True, "state 'total' is declared as int, not bool"),
+        ("total", 2**63, "state 'total' is declared as int64, which cannot hold 9223372036854775808"),
+    ],
+)
+async def test_a_value_of_another_type_is_refused(shop: Shop, name: str, value: Any, reason: str) -> None:
+    @shop.script
+    async def sets(ctx: Any) -> list[str]:
+        with pytest.raises(TypeError) as caught:
+            getattr(ctx.state, name).set(value)
+        return [str(caught.value), *await ctx.state_keys()]
+
+    async with shop.start() as runtime:
+        handle = CartClient(runtime).turn.in_background(item(sets))
+        assert (await handle.result()).names == [reason]
+        assert [row["entry"] for row in (await described(runtime, handle))["journal"]] == ["input", "get state keys", "return"]
