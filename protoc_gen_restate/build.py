@@ -24,32 +24,59 @@ _NESTED, _FIELD, _METHOD, _INPUT = 3, 2, 2, 2
 _SCALARS = {kind.number: kind.name.removeprefix("TYPE_").lower() for kind in descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values}
 
 
-def build(loaded: Loaded, names: Iterable[str]) -> Contract:
-    """The model of the files with those names."""
-    return Contract(tuple(_file(loaded, loaded.file(name)) for name in names))
+def build(loaded: Loaded, names: Iterable[str], default_kind: ServiceKind | None = None) -> Contract:
+    """The model of the files with those names.
+
+    Args:
+        loaded: the request's files.
+        names: the files to generate for.
+        default_kind: what services without a service type are; `None` where they are left alone.
+    """
+    return Contract(tuple(_file(loaded, loaded.file(name), default_kind) for name in names))
 
 
-def _file(loaded: Loaded, file: _descriptor.FileDescriptor) -> File:
+def _file(loaded: Loaded, file: _descriptor.FileDescriptor, default_kind: ServiceKind | None) -> File:
     source = loaded.source(file.name)
     shipped = is_shipped(loaded.protos[file.name])
     services = []
     for index, service in enumerate(_services(file)):
         given = loaded.annotations.of(loaded.protos[file.name].service[index].options)
-        if service_type(given):
-            services.append(_service(loaded, service, index, given, shipped))
+        found = service_type(given)
+        if found is not None or default_kind is not None:
+            services.append(_service(loaded, service, index, given, found, default_kind, shipped))
     # The topmost comment is often a licence, so the package's goes first.
     comment = source.comments(_PACKAGE) or source.comments(_SYNTAX) or source.comments(_EDITION)
     definitions = frozenset({*file.message_types_by_name, *file.enum_types_by_name, *file.extensions_by_name, *file.services_by_name})
-    return File(name=file.name, comments=comments.clean(comment), services=tuple(services), definitions=definitions)
+    return File(
+        name=file.name,
+        comments=comments.clean(comment),
+        services=tuple(services),
+        definitions=definitions,
+        deprecated=_file_is_deprecated(file),
+    )
 
 
 def _services(file: _descriptor.FileDescriptor) -> list[_descriptor.ServiceDescriptor]:
     return sorted(file.services_by_name.values(), key=lambda service: service.index)
 
 
-def _service(loaded: Loaded, service: _descriptor.ServiceDescriptor, index: int, given: Mapping[str, Any], shipped: bool) -> Service:
+def _file_is_deprecated(file: _descriptor.FileDescriptor) -> bool:
+    return bool(file.GetOptions().deprecated)
+
+
+def _service(
+    loaded: Loaded,
+    service: _descriptor.ServiceDescriptor,
+    index: int,
+    given: Mapping[str, Any],
+    found: tuple[ServiceKind | None, str, str] | None,
+    default_kind: ServiceKind | None,
+    shipped: bool,
+) -> Service:
     source = loaded.source(service.file.name)
-    kind, kind_name, contradiction = service_type(given) or (None, "", "")
+    kind, kind_name, contradiction = found or (default_kind, default_kind.name if default_kind is not None else "", "")
+    methods = tuple(_method(loaded, method, index, kind) for method in service.methods)
+    left_out = tuple((method.name, method.location) for method in methods if method.streaming and found is None)
     return Service(
         name=service.name,
         full_name=service.full_name,
@@ -57,13 +84,16 @@ def _service(loaded: Loaded, service: _descriptor.ServiceDescriptor, index: int,
         constant=naming.constant_name(service.name),
         kind=kind,
         kind_name=kind_name,
-        methods=tuple(_method(loaded, method, index, kind) for method in service.methods),
+        methods=tuple(method for method in methods if found is not None or not method.streaming),
         comments=comments.clean(source.comments(_SERVICE, index)),
         location=source.location(_SERVICE, index),
         shipped=shipped,
         contradiction=contradiction,
         states=states(loaded, given, source, (_SERVICE, index), _message),
         options=call_options(given, source, (_SERVICE, index), on_service=True),
+        deprecated=bool(service.GetOptions().deprecated) or _file_is_deprecated(service.file),
+        annotated=found is not None,
+        left_out=left_out,
     )
 
 
@@ -84,6 +114,7 @@ def _method(loaded: Loaded, method: _descriptor.MethodDescriptor, service: int, 
         shared=is_shared(given, kind),
         handler_type=handler_type(given),
         options=call_options(given, source, path, on_service=False),
+        deprecated=bool(method.GetOptions().deprecated),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .options import help_text
 from .shipped import SHIPPED, include_folder
 
 __all__ = ["run"]
@@ -29,7 +30,10 @@ def run(arguments: Sequence[str]) -> int:
 
         return generate(arguments[1:])
     parser = argparse.ArgumentParser(
-        prog="protoc-gen-restate", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="protoc-gen-restate",
+        description=_DESCRIPTION,
+        epilog=help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--version", action="version", version=f"protoc-gen-restate {__version__}")

@@ -11,14 +11,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .extensions import Extensions
+from .messages import Compiler, FlavourError
+from .options import OptionError, help_text, parse
 from .shipped import SHIPPED, include_folder
 
 __all__ = ["GenerateError", "hiding", "run"]
 
-_PREFIX = re.compile(r"^--(?:restate|python|mypy|pyi)_out: (?:protoc-gen-\w+: )?", re.MULTILINE)
+_PREFIX = re.compile(r"^--\w+_out: (?:protoc-gen-\w+: )?", re.MULTILINE)
+# betterproto's compilers name every file that they write.
+_QUIET = re.compile(r"^Writing .*\n?", re.MULTILINE)
+_MANY = 50
 
 
 class GenerateError(Exception):
@@ -29,50 +36,121 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m protoc_gen_restate generate",
-        description="Generates messages (_pb2.py), their type stubs (.pyi) and services (_restate.py).",
+        description="Generates messages, their type stubs where they need any, and services (_restate.py).",
+        epilog=help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-I", "--include", metavar="DIR", type=Path, action="append", default=[], help="import folder, default: .")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the code goes; put this folder on sys.path")
-    parser.add_argument("--opt", metavar="K=V", action="append", default=[], help="option of the plugin, such as empty=keep")
+    parser.add_argument("--opt", metavar="K=V", action="append", default=[], help="option of the plugin, such as empty=keep; see below")
+    parser.add_argument("--watch", action="store_true", help="stay, and generate again whenever a contract changes")
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help=".proto files, or folders of them")
     parsed = parser.parse_args(arguments)
-    try:
-        generate(parsed.paths, out=parsed.out, includes=parsed.include or [Path()], options=parsed.opt)
-    except GenerateError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"generate: {error}", file=sys.stderr)
-        return 1
-    return 0
+    includes = parsed.include or [Path()]
+
+    def once() -> int:
+        try:
+            generate(parsed.paths, out=parsed.out, includes=includes, options=parsed.opt)
+        except GenerateError as error:
+            print(error, file=sys.stderr)
+            return 1
+        except OSError as error:
+            print(f"generate: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    if not parsed.watch:
+        return once()
+    from .watch import watch
+
+    return watch(once, [*includes, *parsed.paths])
 
 
 def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], options: Sequence[str] = ()) -> None:
     """Generates code for the .proto files, and those in the folders, into `out`.
 
+    Files that come out as they are already stay untouched, and nothing is removed.
+
     Raises:
         GenerateError: no compiler, no such path, or the compiler found faults in the contracts.
     """
     names = _names(paths, includes)
-    _check_hiding(out)
+    own = _own_compiler(options, out)
+    if own is None:  # with another library's classes the folder is a package, whose `dev` hides nothing
+        _check_hiding(out)
     compiler = _compiler()
-    out.mkdir(parents=True, exist_ok=True)
+    progress = Progress(len(names))
     with tempfile.TemporaryDirectory() as temporary:
+        shims, fresh = Path(temporary, "bin"), Path(temporary, "out")
+        shims.mkdir()
+        fresh.mkdir()
         command = [
             *compiler,
             *(f"-I{folder}" for folder in [*includes, include_folder()]),
-            f"--python_out={out}",
-            *_stubs(Path(temporary), out),
-            f"--plugin=protoc-gen-restate={_shim(Path(temporary), 'protoc-gen-restate', 'protoc_gen_restate.__main__')}",
-            f"--restate_out={out}",
+            *(_stubs(shims, fresh) if own is None else _flavoured(own, shims, fresh)),
+            f"--plugin=protoc-gen-restate={_shim(shims, 'protoc-gen-restate', 'protoc_gen_restate.__main__')}",
+            f"--restate_out={fresh}",
             *(f"--restate_opt={option}" for option in options),
-            *names,
         ]
+        arguments = Path(temporary, "names")
+        # A file: some systems bound the length of a command.
+        arguments.write_text("".join(f"{name}\n" for name in names), "utf-8")
+        command.append(f"@{arguments}")
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace")
-    if done.returncode != 0:
-        raise GenerateError(_PREFIX.sub("", (done.stderr or done.stdout).strip()))
-    if done.stderr.strip():
-        print(done.stderr.strip(), file=sys.stderr)
+        said = _QUIET.sub("", done.stderr or done.stdout).strip()
+        if done.returncode != 0:
+            raise GenerateError(_PREFIX.sub("", said))
+        if said:
+            print(said, file=sys.stderr)
+        written, changed = _update(fresh, out)
+    progress.done(written, changed)
+
+
+class Progress:
+    """Tells a terminal how far it is, where that takes a while."""
+
+    def __init__(self, files: int) -> None:
+        self._shown = files >= _MANY and sys.stderr.isatty()
+        self._started = time.monotonic()
+        if self._shown:
+            print(f"generating from {files} files ...", file=sys.stderr, flush=True)
+
+    def done(self, written: int, changed: int) -> None:
+        """The outcome."""
+        if self._shown:
+            print(f"{written} files in {time.monotonic() - self._started:.1f} s, {changed} of them changed", file=sys.stderr)
+
+
+def _update(fresh: Path, out: Path) -> tuple[int, int]:
+    """Brings what differs into `out`; how many files there are, and how many changed."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = changed = 0
+    for file in sorted(path for path in fresh.rglob("*") if path.is_file()):
+        written += 1
+        target = out / file.relative_to(fresh)
+        content = file.read_bytes()
+        if not target.is_file() or target.read_bytes() != content:
+            changed += 1
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.with_name(f".{target.name}.{os.getpid()}")
+            beside.write_bytes(content)
+            beside.replace(target)  # whoever reads it sees the old text or the new one
+    return written, changed
+
+
+def _own_compiler(options: Sequence[str], out: Path) -> Compiler | None:
+    """The compiler of the flavour that the options ask for, where it has one."""
+    try:
+        return Extensions(parse(",".join(options))).flavour.compiler(out)
+    except OptionError as error:
+        raise GenerateError(f"--restate_opt: {error} [RST004]") from None
+    except FlavourError as error:
+        raise GenerateError(f"--restate_opt: {error} [RST008]") from None
+
+
+def _flavoured(compiler: Compiler, shims: Path, out: Path) -> list[str]:
+    shim = _shim(shims, f"protoc-gen-{compiler.name}", compiler.module)
+    return [f"--plugin=protoc-gen-{compiler.name}={shim}", f"--{compiler.name}_out={out}", *compiler.arguments]
 
 
 def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
@@ -134,26 +212,29 @@ def _compiler() -> list[str]:
 
 
 def _stubs(folder: Path, out: Path) -> list[str]:
-    """mypy-protobuf's stubs, which are stricter, where it is installed; protoc's own otherwise."""
+    """protoc's own messages, with mypy-protobuf's stubs, which are stricter, where it is installed; protoc's own otherwise."""
+    messages = f"--python_out={out}"
     try:
         importlib.import_module("mypy_protobuf.main")
     except ImportError:
-        return [f"--pyi_out={out}"]
+        return [messages, f"--pyi_out={out}"]
     except Exception as error:  # it refuses a protobuf older than the one it was made with
         print(f"warning: mypy-protobuf does not load, so the stubs are protoc's own: {error}", file=sys.stderr)
-        return [f"--pyi_out={out}"]
-    return [f"--plugin=protoc-gen-mypy={_shim(folder, 'protoc-gen-mypy', 'mypy_protobuf.main')}", f"--mypy_out=quiet:{out}"]
+        return [messages, f"--pyi_out={out}"]
+    return [messages, f"--plugin=protoc-gen-mypy={_shim(folder, 'protoc-gen-mypy', 'mypy_protobuf.main')}", f"--mypy_out=quiet:{out}"]
 
 
-def _shim(folder: Path, name: str, module: str) -> Path:
+def _shim(folder: Path, name: str, module: str, *, windows: bool = os.name == "nt") -> Path:
     """A program that runs that module's `main` on this interpreter, so that nothing has to be on PATH."""
     script = folder / f"{name}.py"
     # Behind everything else, so that it only counts for a checkout that is not installed.
     root = str(Path(__file__).resolve().parent.parent)
     script.write_text(f"import sys\nsys.path[0:1] = []\nsys.path.append({root!r})\nfrom {module} import main\nsys.exit(main())\n", "utf-8")
-    if os.name == "nt":
+    if windows:
         program = folder / f"{name}.bat"
-        program.write_text(f'@"{sys.executable}" "{script}" %*\n', "utf-8")
+        # A percent sign begins a variable's name in such a file, unless there are two.
+        paths = [f'"{path}"'.replace("%", "%%") for path in (sys.executable, script)]
+        program.write_text(f"@echo off\r\n{' '.join(paths)} %*\r\n", "utf-8", newline="")
         return program
     program = folder / name
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', "utf-8")

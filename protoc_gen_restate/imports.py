@@ -17,6 +17,7 @@ class Section(enum.IntEnum):
     STANDARD = 1
     THIRD_PARTY = 2
     OWN = 3
+    LOCAL = 4
 
 
 @dataclass(slots=True)
@@ -40,15 +41,20 @@ class ImportTable:
         return self._plain[name][1]
 
     def member(self, module: str, name: str, section: Section) -> str:
-        """`from module import name`, or an import by string where Python has no way to write that."""
-        parts = [*module.split("."), name] if module else [name]
+        """`from module import name`, or an import by string where Python has no way to write that.
+
+        A module with leading dots is relative to the generated one.
+        """
+        place = module.lstrip(".")
+        relative = len(place) < len(module)
+        parts = [*place.split("."), name] if place else [name]
         if not all(is_plain(part) for part in parts):
-            full = ".".join(parts)
+            full = module[: len(module) - len(place)] + ".".join(parts)
             self._importlib = self.module("importlib", Section.STANDARD)
             if full not in self._dynamic:
                 self._dynamic[full] = self._allocate(name if is_plain(name) else f"module_{name}")
             return self._dynamic[full]
-        if not module:
+        if not module and not relative:
             return self.module(name, section)
         if (module, name) not in self._from:
             self._from[module, name] = (section, self._allocate(name))
@@ -84,7 +90,10 @@ class ImportTable:
         return lines + [statement for key, names in members.items() for statement in _from(key.split(" as ")[0], names)]
 
     def _by_string(self) -> list[str]:
-        return [f'{alias} = {self._importlib}.import_module("{name}")' for name, alias in sorted(self._dynamic.items())]
+        return [
+            f'{alias} = {self._importlib}.import_module("{name}"{", __package__" if name.startswith(".") else ""})'
+            for name, alias in sorted(self._dynamic.items())
+        ]
 
 
 def _as(name: str, alias: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from . import option_rules
-from .model import Contract, FieldRole, File, Finding, InputField, Location, Message, Method, Scalar, Service, ServiceKind
+from .model import Contract, FieldRole, File, Finding, InputField, Level, Location, Message, Method, Scalar, Service, ServiceKind
 from .naming import module_name
 
 __all__ = ["EARLIER", "RULES", "Rule", "check"]
@@ -26,17 +26,19 @@ class Rule:
         title: what it demands.
         advice: why, and what to do.
         find: every violation in a contract.
+        level: what a violation means.
     """
 
     code: str
     title: str
     advice: str
     find: Callable[[Contract], Iterator[Problem]]
+    level: Level = Level.FATAL
 
 
 def check(contract: Contract) -> list[Finding]:
     """Every violation of every rule."""
-    return [Finding(location, rule.code, message) for rule in RULES for location, message in rule.find(contract)]
+    return [Finding(location, rule.code, message, rule.level) for rule in RULES for location, message in rule.find(contract)]
 
 
 def _services(contract: Contract) -> Iterator[Service]:
@@ -68,6 +70,27 @@ def _reserved(contract: Contract) -> Iterator[Problem]:
         if not service.shipped and service.full_name.startswith(("dev.restate.", "grpc.")):
             package = service.full_name.rpartition(".")[0]
             yield service.location, f"service {service.full_name} is in package {package}, which is reserved for built-in services"
+
+
+def _cluster_name(contract: Contract) -> Iterator[Problem]:
+    for service in _services(contract):
+        refused = next((start for start in ("restate", "openapi") if service.full_name.lower().startswith(start)), None)
+        if refused is not None and not service.shipped:
+            yield service.location, f"service {service.full_name} starts with '{refused}', which a Restate cluster refuses"
+
+
+def _key_without_effect(contract: Contract) -> Iterator[Problem]:
+    keyed = {method.input.full_name for _, method in _methods(contract, ServiceKind.KEYED)}
+    for service, method in _methods(contract, ServiceKind.UNKEYED, ServiceKind.SINGLETON):
+        for key in method.input.having(FieldRole.KEY) if method.input.full_name not in keyed else ():
+            reason = f"field '{key.name}' of {method.input.full_name} is a KEY, and has no effect: {service.name} is {service.kind_name}"
+            yield method.input_location, f"rpc {service.name}.{method.name}: {reason}"
+
+
+def _left_out(contract: Contract) -> Iterator[Problem]:
+    for service in _services(contract):
+        for name, location in service.left_out:
+            yield location, f"rpc {service.name}.{name} streams, and is left out"
 
 
 def _no_rpcs(contract: Contract) -> Iterator[Problem]:
@@ -202,6 +225,12 @@ EARLIER = (
         "A changed copy of `dev/restate/ext.proto` would be another option of the same name. Use the file from `--include` or `--export`.",
     ),
     ("RST007", "Contracts are in UTF-8", "Other encodings, in comments too, are refused by protobuf's implementation in pure Python."),
+    (
+        "RST008",
+        "The message library is installed",
+        "`messages=betterproto` and `messages=betterproto2` ask the library itself for the names of its classes: "
+        "`pip install 'protoc-gen-restate[betterproto2]'`.",
+    ),
 )
 """Codes that come up before there is a contract to check: code, title, advice."""
 
@@ -212,8 +241,8 @@ RULES = (
         "It is UNKEYED, KEYED or SINGLETON. Another number comes from a changed copy of `dev/restate/ext.proto`.",
         _kind,
     ),
-    Rule("RST102", "Packages `dev.restate` and `grpc` are reserved", "Put the service into a package of your own.", _reserved),
-    Rule("RST103", "A KEYED service has rpcs", "Without one it could never be called.", _no_rpcs),
+    Rule("RST102", "Packages `dev.restate` and `grpc` are reserved", "Put the service into a package of your own.", _reserved, Level.ERROR),
+    Rule("RST103", "A KEYED service has rpcs", "Without one it could never be called.", _no_rpcs, Level.ERROR),
     Rule(
         "RST104",
         "No streaming",
@@ -233,11 +262,12 @@ RULES = (
         "Each annotation stands once in a message",
         "Two keys, payloads or attributes would leave open which one counts.",
         _role_twice,
+        Level.ERROR,
     ),
     Rule("RST107", "A KEY is a string", "Not repeated, not a number, not bytes.", _key_type),
-    Rule("RST108", "A KEY is not in a oneof", "Setting another member would clear the key. `optional` is allowed.", _key_in_oneof),
-    Rule("RST109", "An EVENT_PAYLOAD is a string or bytes", "It takes an event's body as it came.", _payload_type),
-    Rule("RST110", "EVENT_METADATA is a `map<string, string>`", "It takes an event's attributes.", _metadata_type),
+    Rule("RST108", "A KEY is not in a oneof", "Another member would clear the key. `optional` is allowed.", _key_in_oneof, Level.ERROR),
+    Rule("RST109", "An EVENT_PAYLOAD is a string or bytes", "It takes an event's body as it came.", _payload_type, Level.ERROR),
+    Rule("RST110", "EVENT_METADATA is a `map<string, string>`", "It takes an event's attributes.", _metadata_type, Level.ERROR),
     Rule(
         "RST111",
         "Rpcs differ in Python",
@@ -257,6 +287,28 @@ RULES = (
         _module_twice,
     ),
     Rule("RST114", "A file's name can be a module", "Anything else could not be imported.", _file_name),
+    Rule(
+        "RST115",
+        "A Restate cluster takes the service's name",
+        "Names that start with `restate` or `openapi`, in any case, are refused there. Put the service into another package.",
+        _cluster_name,
+        Level.ERROR,
+    ),
+    Rule(
+        "RST116",
+        "A KEY has a KEYED service",
+        "In the input of an UNKEYED or SINGLETON service a KEY has no effect. Perhaps the service was meant to be KEYED; otherwise take "
+        "the annotation away. A message that is some KEYED service's input too is left alone.",
+        _key_without_effect,
+        Level.WARNING,
+    ),
+    Rule(
+        "RST117",
+        "Rpcs that stream are left out",
+        "With `require_service_type=false`, services come in that nobody wrote for durable calls. Of these, rpcs that stream are left out.",
+        _left_out,
+        Level.WARNING,
+    ),
     Rule(
         "RST121",
         "Only services with state have state and shared rpcs",
@@ -304,7 +356,8 @@ RULES = (
 
 def reference() -> str:
     """The page `docs/reference/lint.md`."""
-    entries: Iterable[tuple[str, str, str]] = [*EARLIER, *((rule.code, rule.title, rule.advice) for rule in RULES), *COMMAND]
+    rules = ((rule.code, rule.title, f"{rule.advice} *{rule.level.value.capitalize()}.*") for rule in RULES)
+    entries: Iterable[tuple[str, str, str]] = [*EARLIER, *rules, *COMMAND]
     sections = [f"## {code}: {title}\n\n{advice}\n" for code, title, advice in entries]
     return "\n".join([_HEAD, *sections])
 
@@ -324,6 +377,7 @@ COMMAND = (
 _HEAD = """# What the generator checks
 
 Findings come as errors of protoc, one line each, all at once: `file:line:column: message [code]`. Nothing is generated while there are any.
+The option `lint=warn` turns those that code can be generated in spite of into warnings, `lint=off` leaves them and all warnings out.
 """
 
 

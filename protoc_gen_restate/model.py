@@ -14,6 +14,7 @@ __all__ = [
     "File",
     "Finding",
     "InputField",
+    "Level",
     "Location",
     "Message",
     "Method",
@@ -53,6 +54,15 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Level(enum.Enum):
+    """What a finding means for generation."""
+
+    FATAL = "always an error"
+    """No code can be generated that would work."""
+    ERROR = "an error unless `lint=warn` or `lint=off`"
+    WARNING = "a warning"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One violated rule."""
@@ -60,6 +70,7 @@ class Finding:
     location: Location
     code: str
     message: str
+    level: Level = Level.ERROR
 
     def __str__(self) -> str:
         return f"{self.location}: {self.message} [{self.code}]"
@@ -193,6 +204,7 @@ class Method:
         shared: it only reads state, and runs beside the others.
         handler_type: what Restate's Go plugin would take it for, `SHARED`; empty where that is not said.
         options: what the contract says of its invocations.
+        deprecated: the contract says that it should not be called any more.
     """
 
     name: str
@@ -206,11 +218,12 @@ class Method:
     shared: bool = False
     handler_type: str = ""
     options: CallOptions = CallOptions()
+    deprecated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One annotated service.
+    """One service to generate for.
 
     Attributes:
         name: `TicketService`.
@@ -226,6 +239,9 @@ class Service:
         contradiction: the type that another annotation gives it, where that is a different one.
         states: its declared states.
         options: what the contract says of the invocations of all its rpcs.
+        deprecated: the contract says so of it, or of its file.
+        annotated: it carries a service type; otherwise it is of the default one.
+        left_out: rpcs that no code is generated for, with their places: those that stream, of a service that is not annotated.
     """
 
     name: str
@@ -241,6 +257,9 @@ class Service:
     contradiction: str = ""
     states: tuple[StateEntry, ...] = ()
     options: CallOptions = CallOptions()
+    deprecated: bool = False
+    annotated: bool = True
+    left_out: tuple[tuple[str, Location], ...] = ()
 
     @property
     def has_shared(self) -> bool:
@@ -263,14 +282,16 @@ class File:
     Attributes:
         name: `tour/v1/tour.proto`.
         comments: the comment at its top, without comment marks.
-        services: the annotated ones only.
+        services: those to generate for.
         definitions: names of everything defined at its top level.
+        deprecated: the contract says so of the whole file.
     """
 
     name: str
     comments: str = ""
     services: tuple[Service, ...] = ()
     definitions: frozenset[str] = frozenset()
+    deprecated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import sys
+from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.compiler import plugin_pb2
@@ -11,8 +12,12 @@ from google.protobuf.message import DecodeError
 from . import __version__
 from .build import build
 from .load import LoadError, load
-from .model import Finding
-from .options import OptionError, parse
+from .messages import FlavourError
+from .model import Contract, Finding, Level
+from .options import ImportStyle, LintLevel, OptionError, Options, parse
+
+if TYPE_CHECKING:
+    from .extensions import Extensions
 
 __all__ = ["respond"]
 
@@ -20,7 +25,7 @@ __all__ = ["respond"]
 def respond(data: bytes) -> bytes:
     """Answers a serialized CodeGeneratorRequest with a serialized CodeGeneratorResponse.
 
-    What is wrong with the contracts is in the response's `error`, a line for each finding.
+    What is wrong with the contracts is in the response's `error`, a line for each finding; warnings go to stderr.
     """
     response = plugin_pb2.CodeGeneratorResponse(
         supported_features=plugin_pb2.CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
@@ -36,6 +41,8 @@ def respond(data: bytes) -> bytes:
         response.error = "a contract is not encoded in UTF-8 [RST007]"
     except OptionError as error:
         response.error = f"--restate_opt: {error} [RST004]"
+    except FlavourError as error:
+        response.error = f"--restate_opt: {error} [RST008]"
     except LoadError as error:
         response.error = _report(error.findings)
     except Exception as error:  # protoc shows a plugin's error, and a traceback would tell its user nothing
@@ -51,24 +58,52 @@ def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.Cod
     if not request.file_to_generate or not {proto.name for proto in request.proto_file}.issuperset(request.file_to_generate):
         raise RequestError
     options = parse(request.parameter)
-    contract = build(load(request.proto_file), request.file_to_generate)
+    loaded = load(request.proto_file)
+    contract = build(loaded, request.file_to_generate, None if options.require_service_type else options.default_service_type)
     if not any(file.services for file in contract.files):
         return
-    from .hooks import manager
+    from .extensions import Extensions
 
-    hooks = manager().hook
-    findings: list[Finding] = list(itertools.chain.from_iterable(hooks.check(contract=contract)))
-    if findings:
-        response.error = _report(findings)
+    extensions = Extensions(options)
+    contract = extensions.change(contract)
+    errors = _lint(extensions, contract, options)
+    if errors:
+        response.error = _report(errors)
         return
+    flavour = extensions.flavour
+    if flavour.in_package and options.imports is ImportStyle.ABSOLUTE and not options.package_prefix:
+        raise OptionError(f"messages={flavour.name} needs 'package_prefix' with 'imports=absolute': its own code has to be in a package")
+    if flavour.in_package and options.init_files:
+        raise OptionError(f"messages={flavour.name} writes __init__.py itself: leave 'init_files' out")
+    from .carry import carried
     from .render import Renderer
 
-    flavours = {flavour.name: flavour for flavour in itertools.chain.from_iterable(hooks.message_flavours())}
-    renderer = Renderer(options, flavours["protobuf"])
+    renderer = Renderer(options, flavour, lambda name: carried(loaded, name), extensions.template_folders)
     for file in contract.files:
         if file.services:
             name, content = renderer.module(file)
             response.file.add(name=name, content=content)
+    if options.init_files:
+        _add_init_files(response)
+    for item in extensions.files(contract, renderer.render):
+        response.file.add(name=item.name, content=item.content, insertion_point=item.insertion_point)
+
+
+def _lint(extensions: Extensions, contract: Contract, options: Options) -> list[Finding]:
+    """The findings that are errors; warnings are printed."""
+    findings = extensions.check(contract)
+    lenient = options.lint is not LintLevel.ERROR
+    errors = [finding for finding in findings if finding.level is Level.FATAL or (finding.level is Level.ERROR and not lenient)]
+    warnings = [finding for finding in findings if finding not in errors] if options.lint is not LintLevel.OFF else []
+    if warnings:
+        print("\n".join(f"warning: {line}" for line in _report(warnings).splitlines()), file=sys.stderr)
+    return errors
+
+
+def _add_init_files(response: plugin_pb2.CodeGeneratorResponse) -> None:
+    folders = {"/".join(parts[:depth]) for item in response.file for parts in [item.name.split("/")] for depth in range(1, len(parts))}
+    for folder in sorted(folders):
+        response.file.add(name=f"{folder}/__init__.py", content="")
 
 
 def _report(findings: list[Finding]) -> str:

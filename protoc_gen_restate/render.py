@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import base64
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import jinja2
 
 from .comments import docstring, literal
 from .imports import ImportTable, Section, sort_key
+from .layout import Layout
 from .literals import Literals
-from .messages import Alias, Flavour, Reference
+from .messages import Alias, Flavour, Reference, Scope
 from .model import FieldRole, File, Message, Method, Scalar, Service, ServiceKind, StateEntry
 from .naming import output_name
-from .options import EmptyMessages, Options
+from .options import EmptyMessages, ImportStyle, Options, Unimplemented
 
 __all__ = ["Renderer"]
 
 _WIDTH = 140
+_CARRIED_WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class MethodPage:
     key_field: str | None
     empty_request: bool
     empty_response: bool
+    deprecated: str
     settings: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
@@ -72,6 +76,15 @@ class ServicePage:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedPage:
+    """The descriptors that a module brings along, with every expression that the template needs."""
+
+    variable: str
+    library: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModulePage:
     """A module, with every expression that the template needs."""
 
@@ -81,16 +94,24 @@ class ModulePage:
     aliases: tuple[Alias, ...]
     exports: tuple[str, ...]
     names: dict[str, str]
+    carried: CarriedPage | None
+    options: Options
+
+    @property
+    def abstract(self) -> bool:
+        """Bases are abstract."""
+        return self.options.unimplemented is Unimplemented.ABSTRACT
 
 
 class Renderer:
     """Renders modules for one message flavour."""
 
-    def __init__(self, options: Options, flavour: Flavour) -> None:
+    def __init__(self, options: Options, flavour: Flavour, descriptors: Callable[[str], bytes], folders: Sequence[Path] = ()) -> None:
         self._options = options
         self._flavour = flavour
+        self._descriptors = descriptors
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+            loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent / "templates"]),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -99,19 +120,27 @@ class Renderer:
         )
         environment.filters |= {"docstring": docstring, "literal": literal}
         environment.globals |= {"signature": signature, "single": single, "argument": argument}
+        self._environment = environment
         self._template = environment.get_template("module.py.j2")
 
     def module(self, file: File) -> tuple[str, str]:
         """Name and text of the module for a file with annotated services."""
-        return output_name(file.name, "_restate"), self._template.render(page=self._page(file)).rstrip("\n") + "\n"
+        return output_name(file.name, self._options.suffix), self._template.render(page=self._page(file)).rstrip("\n") + "\n"
+
+    def render(self, template: str, /, **values: object) -> str:
+        """The text that a template gives, for plugins."""
+        return self._environment.get_template(template).render(values)
 
     def _page(self, file: File) -> ModulePage:
         imports = ImportTable(_names(file))
+        style = self._options.imports or (ImportStyle.RELATIVE if self._flavour.in_package else ImportStyle.ABSOLUTE)
+        scope = Scope(imports, Layout.of(self._options, file.name, style))
         names = {
-            "abc": imports.module("abc", Section.STANDARD),
             "Final": imports.member("typing", "Final", Section.STANDARD),
             "restate": imports.module("restate_runtime", Section.THIRD_PARTY, "restate"),
         }
+        if self._options.unimplemented is Unimplemented.ABSTRACT:
+            names["abc"] = imports.module("abc", Section.STANDARD)
         names["property"] = _builtin("property", file, imports)
         restate = names["restate"]
         literals = Literals(imports, restate)
@@ -119,9 +148,10 @@ class Renderer:
 
         def reference(message: Message) -> Reference:
             if message.full_name not in references:
-                references[message.full_name] = self._flavour.reference(message, imports)
+                references[message.full_name] = self._flavour.reference(message, scope)
             return references[message.full_name]
 
+        carried = None if self._flavour.carries_descriptors else self._carried(file, scope)
         services = []
         for service in file.services:
             assert service.kind is not None, "checked by lint"
@@ -131,6 +161,7 @@ class Renderer:
                 self._method(service, method, contexts[method.shared], reference(method.input), reference(method.output), literals)
                 for method in service.methods
             )
+            described = self._flavour.file_descriptor(file, scope) if carried is None else carried.variable
             services.append(
                 ServicePage(
                     service=service,
@@ -138,7 +169,7 @@ class Renderer:
                     context=f"{restate}.{own}",
                     shared_context=f"{restate}.Shared{own}",
                     variable=imports.reserve(f"_{service.constant.lower()}"),
-                    descriptor=f"{self._flavour.file_descriptor(file, imports)}.services_by_name[{literal(service.name)}]",
+                    descriptor=f"{described}.services_by_name[{literal(service.name)}]",
                     methods=methods,
                     states=tuple(self._state(file, entry, reference, imports) for entry in service.states),
                     settings=literals.settings(service.options),
@@ -150,7 +181,14 @@ class Renderer:
             names["TypeAlias"] = imports.member("typing", "TypeAlias", Section.STANDARD)
             if any(alias.static is None for alias in aliases):
                 names["Any"] = imports.member("typing", "Any", Section.STANDARD)
-        return ModulePage(file, tuple(services), tuple(imports.lines()), tuple(aliases), tuple(_exports(file)), names)
+        return ModulePage(
+            file, tuple(services), tuple(imports.lines()), tuple(aliases), tuple(_exports(file)), names, carried, self._options
+        )
+
+    def _carried(self, file: File, scope: Scope) -> CarriedPage:
+        text = base64.b85encode(self._descriptors(file.name)).decode()
+        lines = tuple(text[start : start + _CARRIED_WIDTH] for start in range(0, len(text), _CARRIED_WIDTH))
+        return CarriedPage(scope.imports.reserve("_file"), self._flavour.library(scope), lines)
 
     def _state(self, file: File, entry: StateEntry, reference: Callable[[Message], Reference], imports: ImportTable) -> StatePage:
         value = entry.value
@@ -173,8 +211,16 @@ class Renderer:
             key_field=keys[0].name if service.kind is ServiceKind.KEYED else None,
             empty_request=omit and method.input.is_empty,
             empty_response=omit and method.output.is_empty,
+            deprecated=_deprecated(service, method),
             settings=(*((("shared=True", ()),) if method.shared else ()), *literals.settings(method.options)),
         )
+
+
+def _deprecated(service: Service, method: Method) -> str:
+    """What callers are told, once."""
+    if service.deprecated:
+        return f"the service {service.full_name} is deprecated"
+    return f"{service.full_name}/{method.name} is deprecated" if method.deprecated else ""
 
 
 def _members(file: File) -> set[str]:

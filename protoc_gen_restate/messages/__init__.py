@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from ..imports import ImportTable
+from ..layout import Layout
 from ..model import File, Message
 
-__all__ = ["Alias", "Flavour", "Reference"]
+__all__ = ["Alias", "Compiler", "Flavour", "FlavourError", "Reference", "Scope"]
+
+
+class FlavourError(Exception):
+    """The flavour cannot be used; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +47,68 @@ class Reference:
     alias: Alias | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One generated module, as a flavour sees it.
+
+    Attributes:
+        imports: hands out names for what the module imports.
+        layout: where modules are.
+    """
+
+    imports: ImportTable
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """The compiler of a flavour's own code, for `generate`.
+
+    Attributes:
+        name: of its plugin of protoc, `python_betterproto2`.
+        module: whose `main` is that plugin.
+        arguments: further arguments of protoc.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+
+
 class Flavour(Protocol):
-    """One message library."""
+    """One message library.
+
+    Attributes:
+        name: what the flavour is called in `messages=`.
+        in_package: its own code has to be inside a package: imports are relative unless the options say otherwise.
+        carries_descriptors: its classes are tied to protobuf's descriptors; otherwise generated modules bring these along.
+    """
 
     @property
-    def name(self) -> str:
-        """What the flavour is called."""
-        ...
+    def name(self) -> str: ...
 
-    def reference(self, message: Message, imports: ImportTable) -> Reference:
+    @property
+    def in_package(self) -> bool: ...
+
+    @property
+    def carries_descriptors(self) -> bool: ...
+
+    def reference(self, message: Message, scope: Scope) -> Reference:
         """How to name that message's class; imports what it takes."""
         ...
 
-    def file_descriptor(self, file: File, imports: ImportTable) -> str:
-        """The expression for the descriptor of that .proto file; imports what it takes."""
+    def file_descriptor(self, file: File, scope: Scope) -> str:
+        """The expression for the descriptor of that .proto file, where the classes carry descriptors; imports what it takes."""
+        ...
+
+    def library(self, scope: Scope) -> str:
+        """The expression for the runtime's `MessageLibrary`, where the classes carry no descriptors; imports what it takes."""
+        ...
+
+    def compiler(self, out: Path) -> Compiler | None:
+        """The compiler of its code, for `generate`; `None` for protoc's own.
+
+        Raises:
+            FlavourError: it is not installed.
+        """
         ...

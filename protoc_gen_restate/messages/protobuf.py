@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import keyword
+from pathlib import Path
 
-from ..imports import ImportTable, Section
+from ..imports import Section
 from ..model import File, Message
 from ..naming import is_plain, module_name
-from . import Alias, Reference
+from ..shipped import SHIPPED
+from . import Alias, Compiler, Reference, Scope
 
 __all__ = ["ProtobufFlavour"]
 
@@ -18,15 +20,17 @@ class ProtobufFlavour:
     """`*_pb2` modules, imported absolutely, with the stubs of mypy-protobuf."""
 
     name = "protobuf"
+    in_package = False
+    carries_descriptors = True
 
-    def reference(self, message: Message, imports: ImportTable) -> Reference:
-        module = self._module(message.file, imports)
+    def reference(self, message: Message, scope: Scope) -> Reference:
+        module = self._module(message.file, scope)
         # Stubs say that `DESCRIPTOR` is the file's, also where a message takes the name.
-        unknown = imports.is_dynamic(module) or message.path[0] == _DESCRIPTOR
+        unknown = scope.imports.is_dynamic(module) or message.path[0] == _DESCRIPTOR
         if all(map(is_plain, message.path)) and not unknown:
             expression = ".".join((module, *message.path))
             return Reference(expression, expression)
-        name = imports.reserve("_".join(("message", *message.path)))
+        name = scope.imports.reserve("_".join(("message", *message.path)))
         value = module
         for part in message.path:
             value = f'getattr({value}, "{part}")' if keyword.iskeyword(part) or part == _DESCRIPTOR else f"{value}.{part}"
@@ -36,13 +40,27 @@ class ProtobufFlavour:
         stub = ".".join((module, *(f"_r_{part}" if keyword.iskeyword(part) else part for part in message.path)))
         return Reference(name, name, Alias(name, stub, value))
 
-    def file_descriptor(self, file: File, imports: ImportTable) -> str:
-        module = self._module(file.name, imports)
+    def file_descriptor(self, file: File, scope: Scope) -> str:
+        module = self._module(file.name, scope)
         if _DESCRIPTOR not in file.definitions:
             return f"{module}.{_DESCRIPTOR}"
-        pool = imports.member("google.protobuf", "descriptor_pool", Section.THIRD_PARTY)
+        pool = scope.imports.member("google.protobuf", "descriptor_pool", Section.THIRD_PARTY)
         return f'{pool}.Default().FindFileByName("{file.name}")'
 
-    def _module(self, proto: str, imports: ImportTable) -> str:
-        package, _, name = module_name(proto, "_pb2").rpartition(".")
-        return imports.member(package, name, Section.THIRD_PARTY if proto.startswith("google/protobuf/") else Section.OWN)
+    def _module(self, proto: str, scope: Scope) -> str:
+        module = module_name(proto, "_pb2")
+        if proto.startswith("google/protobuf/") and proto not in scope.layout.options.modules:
+            place, section = module, Section.THIRD_PARTY
+        elif proto in SHIPPED and proto not in scope.layout.options.modules:
+            place, section = module, Section.OWN  # in this package, wherever the output is
+        else:
+            place, section = scope.layout.locate(proto, module)
+        package, dot, name = place.rpartition(".")
+        # A relative one keeps its dots: `.cart_pb2` is `from . import cart_pb2`.
+        return scope.imports.member(package + dot if not package.strip(".") else package, name, section)
+
+    def library(self, scope: Scope) -> str:
+        raise NotImplementedError("its classes carry descriptors")
+
+    def compiler(self, out: Path) -> Compiler | None:
+        return None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .codecs import load_file as load_file
     from .connection import Connection as Connection
     from .connection import connect as connect
+    from .deprecation import deprecated as deprecated
     from .descriptors import MethodDescriptor as MethodDescriptor
     from .descriptors import ServiceDescriptor as ServiceDescriptor
     from .descriptors import ServiceKind as ServiceKind
@@ -89,6 +90,7 @@ _HOME = {
     "UnkeyedContext": "handler.context",
     "as_completed": "handler.combinators",
     "connect": "connection",
+    "deprecated": "deprecation",
     "gather": "handler.combinators",
     "load_file": "codecs",
     "race": "handler.combinators",

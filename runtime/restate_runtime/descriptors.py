@@ -74,6 +74,7 @@ class MethodDescriptor(Generic[Request, Response]):
         inactivity_timeout: how long a waiting handler stays in memory; `None` for the service's, then the runtime's.
         retention: how long a completed invocation is kept; `None` for the service's, then the runtime's.
         descriptor: the rpc's own protobuf descriptor.
+        deprecated: what callers are told; empty where the rpc and its service are not deprecated.
         request_codec: how the request is encoded.
         response_codec: how the response is encoded.
     """
@@ -93,6 +94,7 @@ class MethodDescriptor(Generic[Request, Response]):
     retry: RetryOptions | None = None
     inactivity_timeout: timedelta | None = None
     retention: timedelta | None = None
+    deprecated: str = ""
     request_codec: Codec = field(init=False, repr=False, compare=False)
     response_codec: Codec = field(init=False, repr=False, compare=False)
 

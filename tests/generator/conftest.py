@@ -19,7 +19,7 @@ PLUGIN = shutil.which("protoc-gen-restate", path=str(Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Case:
-    """One folder of `tests/cases`: .proto files, `options.txt`, and `expected/` or `errors.txt`."""
+    """One folder of `tests/cases`: .proto files, `options.txt`, and `expected/` with `warnings.txt`, or `errors.txt`."""
 
     folder: Path
 
@@ -28,13 +28,22 @@ class Case:
         return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.proto"))
 
     @property
+    def options(self) -> list[str]:
+        file = self.folder / "options.txt"
+        return file.read_text().split() if file.exists() else []
+
+    @property
+    def warnings(self) -> str:
+        file = self.folder / "warnings.txt"
+        return file.read_text() if file.exists() else ""
+
+    @property
     def fails(self) -> bool:
         return self.folder.name.startswith("error_")
 
     def generate(self, out: Path) -> subprocess.CompletedProcess[str]:
         """Runs the real protoc with the installed plugin."""
-        options = self.folder / "options.txt"
-        flags = [f"--restate_opt={options.read_text().strip()}"] if options.exists() else []
+        flags = [f"--restate_opt={option}" for option in self.options]
         messages = [] if self.fails else [f"--python_out={out}"]
         return protoc(out, *messages, *flags, *self.protos, includes=(self.folder, INCLUDE))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import warnings
 from typing import Any
 
 import restate_runtime as restate
@@ -78,6 +79,8 @@ async def handler(self: Any, ctx: Any, request: Any = None) -> Any:
 class Memory:
     """The part of an attempt that state goes through."""
 
+    dead = False
+
     service = "a service"
 
     def __init__(self) -> None:
@@ -125,7 +128,13 @@ def check_base(base: Any, method: restate.MethodDescriptor[Any, Any]) -> None:
 def check_client(client_class: Any, service: restate.ServiceDescriptor, method: restate.MethodDescriptor[Any, Any]) -> None:
     recorder = Recorder()
     client = client_class(recorder)
-    bound = getattr(client, method.python_name)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        bound, again = (getattr(client, method.python_name) for _ in range(2))
+    assert repr(bound) == repr(again)
+    if not service.descriptor.GetOptions().deprecated:  # of a service it is told once for all its rpcs
+        assert [str(warning.message) for warning in told] == ([method.deprecated] if method.deprecated else [])
+        assert all(warning.filename == __file__ for warning in told)
     assert type(bound) is (restate.EmptyMethod if method.empty_request else restate.Method)
     assert client_class.__dict__[method.python_name].__doc__
     assert method.descriptor.full_name == f"{service.name}.{method.name}"

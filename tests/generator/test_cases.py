@@ -26,7 +26,7 @@ def texts(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("case", cases(fails=False), ids=named)
 def test_a_contract_gives_the_expected_code_and_it_runs(case: Case, tmp_path: Path, update_golden: bool) -> None:
     done = case.generate(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     generated = texts(tmp_path)
     expected = case.folder / "expected"
     if update_golden:
@@ -35,6 +35,9 @@ def test_a_contract_gives_the_expected_code_and_it_runs(case: Case, tmp_path: Pa
         for name, text in generated.items():
             (expected / name).parent.mkdir(parents=True, exist_ok=True)
             (expected / name).write_bytes(text.encode())
+        if done.stderr:
+            (case.folder / "warnings.txt").write_text(done.stderr)
+    assert done.stderr == case.warnings
     assert generated == texts(expected)
     modules = [name.removesuffix(".py").replace("/", ".") for name in generated]
     run = subprocess.run([sys.executable, "-W", "error", EXECUTE, tmp_path, *modules], capture_output=True, text=True)

@@ -83,7 +83,7 @@ def test_damaged_requests_never_end_in_a_fault_of_the_plugin() -> None:
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("emtpy=keep", "--restate_opt: unknown option 'emtpy'; there is 'empty' [RST004]"),
+        ("emtpy=keep", "--restate_opt: unknown option 'emtpy'; did you mean 'empty'? [RST004]"),
         ("empty", "--restate_opt: option 'empty' is 'omit' or 'keep', not '' [RST004]"),
         ("empty=keep,empty=omit", "--restate_opt: option 'empty' is given twice [RST004]"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dev.restate import ext_pb2, options_pb2
-from protoc_gen_restate import annotations, lint
+from protoc_gen_restate import annotations, lint, options
 
 from .conftest import CASES, ROOT
 
@@ -27,8 +27,14 @@ def test_the_shipped_files_declare_the_options_of_the_table() -> None:
         assert declared == {item.name: (item.number, item.place.value) for item in table}
 
 
+def test_the_page_of_options_is_the_dataclass_in_the_code() -> None:
+    page = (PAGES / "options.md").read_text()
+    assert page == options.reference(), "run `python -m protoc_gen_restate.options > docs/reference/options.md`"
+
+
 def test_every_rule_has_a_case() -> None:
-    reported = set(re.findall(r"\[(RST\d+)\]$", "\n".join(file.read_text() for file in CASES.glob("*/errors.txt")), re.MULTILINE))
+    texts = [file.read_text() for name in ("errors.txt", "warnings.txt") for file in CASES.glob(f"*/{name}")]
+    reported = set(re.findall(r"\[(RST\d+)\]$", "\n".join(texts), re.MULTILINE))
     assert {rule.code for rule in lint.RULES} <= reported
 
 

@@ -20,7 +20,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cases")
     for case in CASES:
         options = case / "options.txt"
-        flags = ["--opt", options.read_text().strip()] if options.exists() else []
+        flags = [flag for option in (options.read_text().split() if options.exists() else []) for flag in ("--opt", option)]
         subprocess.run([sys.executable, "-m", "protoc_gen_restate", "generate", "-I", case, "--out", out, *flags, case], check=True)
     return out
 

@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from bench.v1 import bench_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "CHILD",
@@ -89,6 +90,8 @@ class EchoBase(restate.Service):
     async def call(self, ctx: restate.UnkeyedContext, request: bench_pb2.Blob) -> bench_pb2.Blob:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Echo)
+
 
 class EchoClient(restate.Client):
     """W1: answers what it is asked."""
@@ -99,6 +102,8 @@ class EchoClient(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Blob, bench_pb2.Blob]:
         """The rpc Call."""
         return restate.Method(self, ECHO.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Echo)
 
 
 _counter = bench_pb2.DESCRIPTOR.services_by_name["Counter"]
@@ -143,6 +148,8 @@ class CounterBase(restate.Service):
     async def read(self, ctx: restate.KeyedContext, request: bench_pb2.ReadRequest) -> bench_pb2.Sum:
         """The rpc Read."""
 
+    # @@protoc_insertion_point(base:bench.v1.Counter)
+
 
 class CounterClient(restate.Client):
     """W2: one get and one set."""
@@ -158,6 +165,8 @@ class CounterClient(restate.Client):
     def read(self) -> restate.Method[bench_pb2.ReadRequest, bench_pb2.Sum]:
         """The rpc Read."""
         return restate.Method(self, COUNTER.methods[1])
+
+    # @@protoc_insertion_point(client:bench.v1.Counter)
 
 
 _steps = bench_pb2.DESCRIPTOR.services_by_name["Steps"]
@@ -189,6 +198,8 @@ class StepsBase(restate.Service):
     async def run(self, ctx: restate.UnkeyedContext, request: bench_pb2.Blob) -> bench_pb2.Blob:
         """The rpc Run."""
 
+    # @@protoc_insertion_point(base:bench.v1.Steps)
+
 
 class StepsClient(restate.Client):
     """W3: three side effects, one after another."""
@@ -199,6 +210,8 @@ class StepsClient(restate.Client):
     def run(self) -> restate.Method[bench_pb2.Blob, bench_pb2.Blob]:
         """The rpc Run."""
         return restate.Method(self, STEPS.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Steps)
 
 
 _parent = bench_pb2.DESCRIPTOR.services_by_name["Parent"]
@@ -230,6 +243,8 @@ class ParentBase(restate.Service):
     async def run(self, ctx: restate.UnkeyedContext, request: bench_pb2.Family) -> bench_pb2.Sum:
         """The rpc Run."""
 
+    # @@protoc_insertion_point(base:bench.v1.Parent)
+
 
 class ParentClient(restate.Client):
     """W5: sends children in the background and waits for the awakeables that they settle."""
@@ -240,6 +255,8 @@ class ParentClient(restate.Client):
     def run(self) -> restate.Method[bench_pb2.Family, bench_pb2.Sum]:
         """The rpc Run."""
         return restate.Method(self, PARENT.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Parent)
 
 
 _child = bench_pb2.DESCRIPTOR.services_by_name["Child"]
@@ -271,6 +288,8 @@ class ChildBase(restate.Service):
     async def run(self, ctx: restate.UnkeyedContext, request: bench_pb2.Promise) -> None:
         """The rpc Run."""
 
+    # @@protoc_insertion_point(base:bench.v1.Child)
+
 
 class ChildClient(restate.Client):
     """The service bench.v1.Child."""
@@ -281,6 +300,8 @@ class ChildClient(restate.Client):
     def run(self) -> restate.Method[bench_pb2.Promise, None]:
         """The rpc Run."""
         return restate.Method(self, CHILD.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Child)
 
 
 _hop1 = bench_pb2.DESCRIPTOR.services_by_name["Hop1"]
@@ -313,6 +334,8 @@ class Hop1Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop1)
+
 
 class Hop1Client(restate.Client):
     """W4: ten services, each calls the next."""
@@ -323,6 +346,8 @@ class Hop1Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP1.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop1)
 
 
 _hop2 = bench_pb2.DESCRIPTOR.services_by_name["Hop2"]
@@ -354,6 +379,8 @@ class Hop2Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop2)
+
 
 class Hop2Client(restate.Client):
     """The service bench.v1.Hop2."""
@@ -364,6 +391,8 @@ class Hop2Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP2.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop2)
 
 
 _hop3 = bench_pb2.DESCRIPTOR.services_by_name["Hop3"]
@@ -395,6 +424,8 @@ class Hop3Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop3)
+
 
 class Hop3Client(restate.Client):
     """The service bench.v1.Hop3."""
@@ -405,6 +436,8 @@ class Hop3Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP3.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop3)
 
 
 _hop4 = bench_pb2.DESCRIPTOR.services_by_name["Hop4"]
@@ -436,6 +469,8 @@ class Hop4Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop4)
+
 
 class Hop4Client(restate.Client):
     """The service bench.v1.Hop4."""
@@ -446,6 +481,8 @@ class Hop4Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP4.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop4)
 
 
 _hop5 = bench_pb2.DESCRIPTOR.services_by_name["Hop5"]
@@ -477,6 +514,8 @@ class Hop5Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop5)
+
 
 class Hop5Client(restate.Client):
     """The service bench.v1.Hop5."""
@@ -487,6 +526,8 @@ class Hop5Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP5.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop5)
 
 
 _hop6 = bench_pb2.DESCRIPTOR.services_by_name["Hop6"]
@@ -518,6 +559,8 @@ class Hop6Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop6)
+
 
 class Hop6Client(restate.Client):
     """The service bench.v1.Hop6."""
@@ -528,6 +571,8 @@ class Hop6Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP6.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop6)
 
 
 _hop7 = bench_pb2.DESCRIPTOR.services_by_name["Hop7"]
@@ -559,6 +604,8 @@ class Hop7Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop7)
+
 
 class Hop7Client(restate.Client):
     """The service bench.v1.Hop7."""
@@ -569,6 +616,8 @@ class Hop7Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP7.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop7)
 
 
 _hop8 = bench_pb2.DESCRIPTOR.services_by_name["Hop8"]
@@ -600,6 +649,8 @@ class Hop8Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop8)
+
 
 class Hop8Client(restate.Client):
     """The service bench.v1.Hop8."""
@@ -610,6 +661,8 @@ class Hop8Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP8.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop8)
 
 
 _hop9 = bench_pb2.DESCRIPTOR.services_by_name["Hop9"]
@@ -641,6 +694,8 @@ class Hop9Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop9)
+
 
 class Hop9Client(restate.Client):
     """The service bench.v1.Hop9."""
@@ -651,6 +706,8 @@ class Hop9Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP9.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop9)
 
 
 _hop10 = bench_pb2.DESCRIPTOR.services_by_name["Hop10"]
@@ -682,6 +739,8 @@ class Hop10Base(restate.Service):
     async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:bench.v1.Hop10)
+
 
 class Hop10Client(restate.Client):
     """The service bench.v1.Hop10."""
@@ -692,3 +751,8 @@ class Hop10Client(restate.Client):
     def call(self) -> restate.Method[bench_pb2.Hop, bench_pb2.Hop]:
         """The rpc Call."""
         return restate.Method(self, HOP10.methods[0])
+
+    # @@protoc_insertion_point(client:bench.v1.Hop10)
+
+
+# @@protoc_insertion_point(module)

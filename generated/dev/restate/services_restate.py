@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from dev.restate import services_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "AWAKEABLES",
@@ -51,6 +52,8 @@ class IngressBase(restate.Service):
     async def invoke(self, ctx: restate.UnkeyedContext, request: services_pb2.InvokeRequest) -> services_pb2.InvokeResponse:
         """Starts an invocation in the background. The answer comes once the invocation is on disk, so it will run."""
 
+    # @@protoc_insertion_point(base:dev.restate.Ingress)
+
 
 class IngressClient(restate.Client):
     """Starts invocations by name."""
@@ -61,6 +64,8 @@ class IngressClient(restate.Client):
     def invoke(self) -> restate.Method[services_pb2.InvokeRequest, services_pb2.InvokeResponse]:
         """Starts an invocation in the background. The answer comes once the invocation is on disk, so it will run."""
         return restate.Method(self, INGRESS.methods[0])
+
+    # @@protoc_insertion_point(client:dev.restate.Ingress)
 
 
 _awakeables = services_pb2.DESCRIPTOR.services_by_name["Awakeables"]
@@ -107,6 +112,8 @@ class AwakeablesBase(restate.Service):
     async def reject(self, ctx: restate.UnkeyedContext, request: services_pb2.RejectAwakeableRequest) -> None:
         """Fails an awakeable with a reason."""
 
+    # @@protoc_insertion_point(base:dev.restate.Awakeables)
+
 
 class AwakeablesClient(restate.Client):
     """Settles awakeables: promises that a handler waits for and anyone with the id can settle."""
@@ -122,3 +129,8 @@ class AwakeablesClient(restate.Client):
     def reject(self) -> restate.Method[services_pb2.RejectAwakeableRequest, None]:
         """Fails an awakeable with a reason."""
         return restate.Method(self, AWAKEABLES.methods[1])
+
+    # @@protoc_insertion_point(client:dev.restate.Awakeables)
+
+
+# @@protoc_insertion_point(module)

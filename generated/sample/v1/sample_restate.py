@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from sample.v1 import sample_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "COUNTER",
@@ -66,6 +67,8 @@ class EchoBase(restate.Service):
     async def script(self, ctx: restate.UnkeyedContext, request: sample_pb2.Text) -> sample_pb2.Text:
         """Whatever the test at hand wants: see Scripted in tests/runtime/services.py."""
 
+    # @@protoc_insertion_point(base:sample.v1.Echo)
+
 
 class EchoClient(restate.Client):
     """Answers what it is asked."""
@@ -81,6 +84,8 @@ class EchoClient(restate.Client):
     def script(self) -> restate.Method[sample_pb2.Text, sample_pb2.Text]:
         """Whatever the test at hand wants: see Scripted in tests/runtime/services.py."""
         return restate.Method(self, ECHO.methods[1])
+
+    # @@protoc_insertion_point(client:sample.v1.Echo)
 
 
 _counter = sample_pb2.DESCRIPTOR.services_by_name["Counter"]
@@ -140,6 +145,8 @@ class CounterBase(restate.Service):
     async def script(self, ctx: restate.KeyedContext, request: sample_pb2.KeyedText) -> sample_pb2.Text:
         """Whatever the test at hand wants, with a key."""
 
+    # @@protoc_insertion_point(base:sample.v1.Counter)
+
 
 class CounterClient(restate.Client):
     """A number for each key."""
@@ -160,6 +167,8 @@ class CounterClient(restate.Client):
     def script(self) -> restate.Method[sample_pb2.KeyedText, sample_pb2.Text]:
         """Whatever the test at hand wants, with a key."""
         return restate.Method(self, COUNTER.methods[2])
+
+    # @@protoc_insertion_point(client:sample.v1.Counter)
 
 
 _ledger = sample_pb2.DESCRIPTOR.services_by_name["Ledger"]
@@ -206,6 +215,8 @@ class LedgerBase(restate.Service):
     async def lines(self, ctx: restate.SingletonContext) -> sample_pb2.LineList:
         """Every line."""
 
+    # @@protoc_insertion_point(base:sample.v1.Ledger)
+
 
 class LedgerClient(restate.Client):
     """One list for all."""
@@ -221,3 +232,8 @@ class LedgerClient(restate.Client):
     def lines(self) -> restate.EmptyMethod[sample_pb2.LineList]:
         """Every line."""
         return restate.EmptyMethod(self, LEDGER.methods[1])
+
+    # @@protoc_insertion_point(client:sample.v1.Ledger)
+
+
+# @@protoc_insertion_point(module)

@@ -15,6 +15,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from tour.v1 import tour_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "BOX_OFFICE",
@@ -96,6 +97,8 @@ class UserSessionBase(restate.Service):
     async def checkout(self, ctx: restate.KeyedContext, request: tour_pb2.CheckoutRequest) -> wrappers_pb2.BoolValue:
         """Buys everything in the cart. False when the cart is empty or the payment was declined."""
 
+    # @@protoc_insertion_point(base:tour.v1.UserSession)
+
 
 class UserSessionClient(restate.Client):
     """One cart for each user. Calls for the same user run one after another, so a cart never changes under a handler."""
@@ -119,6 +122,8 @@ class UserSessionClient(restate.Client):
     def checkout(self) -> restate.Method[tour_pb2.CheckoutRequest, wrappers_pb2.BoolValue]:
         """Buys everything in the cart. False when the cart is empty or the payment was declined."""
         return restate.Method(self, USER_SESSION.methods[2])
+
+    # @@protoc_insertion_point(client:tour.v1.UserSession)
 
 
 _ticket_service = tour_pb2.DESCRIPTOR.services_by_name["TicketService"]
@@ -180,6 +185,8 @@ class TicketServiceBase(restate.Service):
     async def mark_as_sold(self, ctx: restate.KeyedContext, request: tour_pb2.Ticket) -> None:
         """Marks a reserved ticket as sold."""
 
+    # @@protoc_insertion_point(base:tour.v1.TicketService)
+
 
 class TicketServiceClient(restate.Client):
     """One state machine for each ticket: available, reserved, sold."""
@@ -200,6 +207,8 @@ class TicketServiceClient(restate.Client):
     def mark_as_sold(self) -> restate.Method[tour_pb2.Ticket, None]:
         """Marks a reserved ticket as sold."""
         return restate.Method(self, TICKET_SERVICE.methods[2])
+
+    # @@protoc_insertion_point(client:tour.v1.TicketService)
 
 
 _checkout = tour_pb2.DESCRIPTOR.services_by_name["Checkout"]
@@ -237,6 +246,8 @@ class CheckoutBase(restate.Service):
         answer is false.
         """
 
+    # @@protoc_insertion_point(base:tour.v1.Checkout)
+
 
 class CheckoutClient(restate.Client):
     """Takes the payment. It has no key and no state: any number of checkouts run side by side."""
@@ -249,6 +260,8 @@ class CheckoutClient(restate.Client):
         answer is false.
         """
         return restate.Method(self, CHECKOUT.methods[0])
+
+    # @@protoc_insertion_point(client:tour.v1.Checkout)
 
 
 _box_office = tour_pb2.DESCRIPTOR.services_by_name["BoxOffice"]
@@ -295,6 +308,8 @@ class BoxOfficeBase(restate.Service):
     async def totals(self, ctx: restate.SingletonContext) -> tour_pb2.BoxOfficeTotals:
         """What has been sold so far."""
 
+    # @@protoc_insertion_point(base:tour.v1.BoxOffice)
+
 
 class BoxOfficeClient(restate.Client):
     """The counter in the hall: one for the whole shop, which sees one sale at a time."""
@@ -310,3 +325,8 @@ class BoxOfficeClient(restate.Client):
     def totals(self) -> restate.EmptyMethod[tour_pb2.BoxOfficeTotals]:
         """What has been sold so far."""
         return restate.EmptyMethod(self, BOX_OFFICE.methods[1])
+
+    # @@protoc_insertion_point(client:tour.v1.BoxOffice)
+
+
+# @@protoc_insertion_point(module)

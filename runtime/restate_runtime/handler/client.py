@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..deprecation import warn_once
 from ..descriptors import MethodDescriptor
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
@@ -125,6 +126,8 @@ class _MethodBase(Generic[Response]):
     def __init__(self, client: Client, descriptor: MethodDescriptor[Any, Any]) -> None:
         self._caller = client.__restate_caller__()
         self.descriptor = descriptor
+        if descriptor.deprecated:
+            warn_once(descriptor.deprecated)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.descriptor.full_name}>"

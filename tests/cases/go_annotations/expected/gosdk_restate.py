@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 import gosdk_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "BOTH",
@@ -63,6 +64,8 @@ class PlainBase(restate.Service):
     async def ignored(self, ctx: restate.UnkeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
         """A service without a key has nothing to share."""
 
+    # @@protoc_insertion_point(base:gosdk.v1.Plain)
+
 
 class PlainClient(restate.Client):
     """The service gosdk.v1.Plain."""
@@ -78,6 +81,8 @@ class PlainClient(restate.Client):
     def ignored(self) -> restate.Method[gosdk_pb2.Key, gosdk_pb2.Key]:
         """A service without a key has nothing to share."""
         return restate.Method(self, PLAIN.methods[1])
+
+    # @@protoc_insertion_point(client:gosdk.v1.Plain)
 
 
 _object = gosdk_pb2.DESCRIPTOR.services_by_name["Object"]
@@ -134,6 +139,8 @@ class ObjectBase(restate.Service):
     async def look(self, ctx: restate.SharedKeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
         """The rpc Look."""
 
+    # @@protoc_insertion_point(base:gosdk.v1.Object)
+
 
 class ObjectClient(restate.Client):
     """The service gosdk.v1.Object."""
@@ -154,6 +161,8 @@ class ObjectClient(restate.Client):
     def look(self) -> restate.Method[gosdk_pb2.Key, gosdk_pb2.Key]:
         """The rpc Look."""
         return restate.Method(self, OBJECT.methods[2])
+
+    # @@protoc_insertion_point(client:gosdk.v1.Object)
 
 
 _both = gosdk_pb2.DESCRIPTOR.services_by_name["Both"]
@@ -185,6 +194,8 @@ class BothBase(restate.Service):
     async def do(self, ctx: restate.KeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
         """The rpc Do."""
 
+    # @@protoc_insertion_point(base:gosdk.v1.Both)
+
 
 class BothClient(restate.Client):
     """The service gosdk.v1.Both."""
@@ -195,3 +206,8 @@ class BothClient(restate.Client):
     def do(self) -> restate.Method[gosdk_pb2.Key, gosdk_pb2.Key]:
         """The rpc Do."""
         return restate.Method(self, BOTH.methods[0])
+
+    # @@protoc_insertion_point(client:gosdk.v1.Both)
+
+
+# @@protoc_insertion_point(module)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 import bare_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "THINGS",
@@ -46,6 +47,8 @@ class ThingsBase(restate.Service):
     async def touch(self, ctx: restate.KeyedContext, request: bare_pb2.Thing) -> bare_pb2.Thing:
         """The rpc Touch."""
 
+    # @@protoc_insertion_point(base:Things)
+
 
 class ThingsClient(restate.Client):
     """The service Things."""
@@ -56,3 +59,8 @@ class ThingsClient(restate.Client):
     def touch(self) -> restate.Method[bare_pb2.Thing, bare_pb2.Thing]:
         """The rpc Touch."""
         return restate.Method(self, THINGS.methods[0])
+
+    # @@protoc_insertion_point(client:Things)
+
+
+# @@protoc_insertion_point(module)

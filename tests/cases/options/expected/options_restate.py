@@ -13,6 +13,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2, timestamp_pb2
 
 import options_pb2 as _options_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "COUNTER",
@@ -224,6 +225,8 @@ class SessionBase(restate.Service):
     async def show(self, ctx: SharedSessionContext, request: _options_pb2.Key) -> _options_pb2.Cart:
         """Looks, and changes nothing."""
 
+    # @@protoc_insertion_point(base:options.v1.Session)
+
 
 class SessionClient(restate.Client):
     """A cart for each user."""
@@ -239,6 +242,8 @@ class SessionClient(restate.Client):
     def show(self) -> restate.Method[_options_pb2.Key, _options_pb2.Cart]:
         """Looks, and changes nothing."""
         return restate.Method(self, SESSION.methods[1])
+
+    # @@protoc_insertion_point(client:options.v1.Session)
 
 
 _totals = _options_pb2.DESCRIPTOR.services_by_name["Totals"]
@@ -286,6 +291,8 @@ class TotalsBase(restate.Service):
     async def show(self, ctx: restate.SharedSingletonContext) -> None:
         """The rpc Show."""
 
+    # @@protoc_insertion_point(base:options.v1.Totals)
+
 
 class TotalsClient(restate.Client):
     """Shared handlers without declared state."""
@@ -301,6 +308,8 @@ class TotalsClient(restate.Client):
     def show(self) -> restate.EmptyMethod[None]:
         """The rpc Show."""
         return restate.EmptyMethod(self, TOTALS.methods[1])
+
+    # @@protoc_insertion_point(client:options.v1.Totals)
 
 
 _counter = _options_pb2.DESCRIPTOR.services_by_name["Counter"]
@@ -356,6 +365,8 @@ class CounterBase(restate.Service):
     async def add(self, ctx: CounterContext) -> None:
         """The rpc Add."""
 
+    # @@protoc_insertion_point(base:options.v1.Counter)
+
 
 class CounterClient(restate.Client):
     """Declared state without shared handlers."""
@@ -366,3 +377,8 @@ class CounterClient(restate.Client):
     def add(self) -> restate.EmptyMethod[None]:
         """The rpc Add."""
         return restate.EmptyMethod(self, COUNTER.methods[0])
+
+    # @@protoc_insertion_point(client:options.v1.Counter)
+
+
+# @@protoc_insertion_point(module)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from editions import of_2023_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "OF2023",
@@ -46,6 +47,8 @@ class Of2023Base(restate.Service):
     async def use(self, ctx: restate.KeyedContext, request: of_2023_pb2.Request2023) -> of_2023_pb2.Request2023.Nested:
         """The rpc Use."""
 
+    # @@protoc_insertion_point(base:editions.Of2023)
+
 
 class Of2023Client(restate.Client):
     """The service editions.Of2023."""
@@ -56,3 +59,8 @@ class Of2023Client(restate.Client):
     def use(self) -> restate.Method[of_2023_pb2.Request2023, of_2023_pb2.Request2023.Nested]:
         """The rpc Use."""
         return restate.Method(self, OF2023.methods[0])
+
+    # @@protoc_insertion_point(client:editions.Of2023)
+
+
+# @@protoc_insertion_point(module)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from editions import of_2024_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "OF2024",
@@ -46,6 +47,8 @@ class Of2024Base(restate.Service):
     async def use(self, ctx: restate.KeyedContext, request: of_2024_pb2.Request2024) -> of_2024_pb2.Request2024:
         """The rpc Use."""
 
+    # @@protoc_insertion_point(base:editions.Of2024)
+
 
 class Of2024Client(restate.Client):
     """The service editions.Of2024."""
@@ -56,3 +59,8 @@ class Of2024Client(restate.Client):
     def use(self) -> restate.Method[of_2024_pb2.Request2024, of_2024_pb2.Request2024]:
         """The rpc Use."""
         return restate.Method(self, OF2024.methods[0])
+
+    # @@protoc_insertion_point(client:editions.Of2024)
+
+
+# @@protoc_insertion_point(module)

@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from empty import empty_pb2 as _empty_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "NOTHING",
@@ -83,6 +84,8 @@ class NothingBase(restate.Service):
     async def own(self, ctx: restate.UnkeyedContext, request: _empty_pb2.Empty) -> _empty_pb2.Empty:
         """The rpc Own."""
 
+    # @@protoc_insertion_point(base:empty.Nothing)
+
 
 class NothingClient(restate.Client):
     """The service empty.Nothing."""
@@ -108,3 +111,8 @@ class NothingClient(restate.Client):
     def own(self) -> restate.Method[_empty_pb2.Empty, _empty_pb2.Empty]:
         """The rpc Own."""
         return restate.Method(self, NOTHING.methods[3])
+
+    # @@protoc_insertion_point(client:empty.Nothing)
+
+
+# @@protoc_insertion_point(module)

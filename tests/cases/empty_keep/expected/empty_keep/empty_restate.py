@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from empty_keep import empty_pb2 as _empty_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "NOTHING",
@@ -46,6 +47,8 @@ class NothingBase(restate.Service):
     async def in_(self, ctx: restate.SingletonContext, request: empty_pb2.Empty) -> empty_pb2.Empty:
         """The rpc In."""
 
+    # @@protoc_insertion_point(base:empty_keep.Nothing)
+
 
 class NothingClient(restate.Client):
     """The service empty_keep.Nothing."""
@@ -56,3 +59,8 @@ class NothingClient(restate.Client):
     def in_(self) -> restate.Method[empty_pb2.Empty, empty_pb2.Empty]:
         """The rpc In."""
         return restate.Method(self, NOTHING.methods[0])
+
+    # @@protoc_insertion_point(client:empty_keep.Nothing)
+
+
+# @@protoc_insertion_point(module)

@@ -12,6 +12,7 @@ from google.protobuf import empty_pb2
 
 from dev.restate import events_pb2
 from events import handler_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "EVENTS",
@@ -63,6 +64,8 @@ class EventsBase(restate.Service):
     async def decode(self, ctx: restate.KeyedContext, request: handler_pb2.Order) -> None:
         """The rpc Decode."""
 
+    # @@protoc_insertion_point(base:events.Events)
+
 
 class EventsClient(restate.Client):
     """The KEY is in the imported message."""
@@ -78,3 +81,8 @@ class EventsClient(restate.Client):
     def decode(self) -> restate.Method[handler_pb2.Order, None]:
         """The rpc Decode."""
         return restate.Method(self, EVENTS.methods[1])
+
+    # @@protoc_insertion_point(client:events.Events)
+
+
+# @@protoc_insertion_point(module)

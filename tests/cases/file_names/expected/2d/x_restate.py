@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import restate_runtime as restate
 
 x_pb2 = importlib.import_module("2d.x_pb2")
+# @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
     message_Digit: TypeAlias = Any
@@ -54,6 +55,8 @@ class DigitsBase(restate.Service):
     async def show(self, ctx: restate.KeyedContext, request: message_Digit) -> message_Digit_None:
         """The rpc Show."""
 
+    # @@protoc_insertion_point(base:names.digit.Digits)
+
 
 class DigitsClient(restate.Client):
     """The service names.digit.Digits."""
@@ -64,3 +67,8 @@ class DigitsClient(restate.Client):
     def show(self) -> restate.Method[message_Digit, message_Digit_None]:
         """The rpc Show."""
         return restate.Method(self, DIGITS.methods[0])
+
+    # @@protoc_insertion_point(client:names.digit.Digits)
+
+
+# @@protoc_insertion_point(module)

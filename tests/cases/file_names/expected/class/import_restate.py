@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import restate_runtime as restate
 
 import_pb2 = importlib.import_module("class.import_pb2")
+# @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
     message_Word: TypeAlias = Any
@@ -52,6 +53,8 @@ class WordsBase(restate.Service):
     async def say(self, ctx: restate.KeyedContext, request: message_Word) -> message_Word:
         """The rpc Say."""
 
+    # @@protoc_insertion_point(base:names.word.Words)
+
 
 class WordsClient(restate.Client):
     """The service names.word.Words."""
@@ -62,3 +65,8 @@ class WordsClient(restate.Client):
     def say(self) -> restate.Method[message_Word, message_Word]:
         """The rpc Say."""
         return restate.Method(self, WORDS.methods[0])
+
+    # @@protoc_insertion_point(client:names.word.Words)
+
+
+# @@protoc_insertion_point(module)

@@ -12,6 +12,7 @@ from typing import Final
 import restate_runtime as restate
 
 from comments import crlf_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "QUOTES",
@@ -190,6 +191,8 @@ class QuotesBase(restate.Service):
         less
         """
 
+    # @@protoc_insertion_point(base:comments.Quotes)
+
 
 class QuotesClient(restate.Client):
     """Ends with a backslash \\"""
@@ -262,3 +265,8 @@ class QuotesClient(restate.Client):
         less
         """
         return restate.Method(self, QUOTES.methods[11])
+
+    # @@protoc_insertion_point(client:comments.Quotes)
+
+
+# @@protoc_insertion_point(module)

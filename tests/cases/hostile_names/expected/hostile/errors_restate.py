@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pool as _descriptor_pool
 
 from hostile import _errors_pb2 as _errors_pb2_1
 from hostile import errors_pb2 as _errors_pb2
+# @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
     message___Private: TypeAlias = _errors_pb2.__Private  # pyright: ignore[reportPrivateUsage]
@@ -344,6 +345,8 @@ class RestateBase(_restate.Service):
     async def another(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2_1.Other:
         """The rpc Another."""
 
+    # @@protoc_insertion_point(base:hostile.Restate)
+
 
 class RestateClient(_restate.Client):
     """Rpcs with the names of everything that a module could import or use."""
@@ -470,6 +473,8 @@ class RestateClient(_restate.Client):
         """The rpc Another."""
         return _restate.Method(self, RESTATE.methods[23])
 
+    # @@protoc_insertion_point(client:hostile.Restate)
+
 
 _abc_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Abc"]
 ABC: Final = _restate.ServiceDescriptor(
@@ -499,6 +504,8 @@ class AbcBase(_restate.Service):
     async def property(self, ctx: _restate.UnkeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
         """The rpc Property."""
 
+    # @@protoc_insertion_point(base:hostile.Abc)
+
 
 class AbcClient(_restate.Client):
     """The service hostile.Abc."""
@@ -509,6 +516,8 @@ class AbcClient(_restate.Client):
     def property(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Property."""
         return _restate.Method(self, ABC.methods[0])
+
+    # @@protoc_insertion_point(client:hostile.Abc)
 
 
 _service__hidden = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["__Hidden"]
@@ -539,6 +548,8 @@ class Service__HiddenBase(_restate.Service):
     async def call(self, ctx: _restate.UnkeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
         """The rpc Call."""
 
+    # @@protoc_insertion_point(base:hostile.__Hidden)
+
 
 class Service__HiddenClient(_restate.Client):
     """The service hostile.__Hidden."""
@@ -549,6 +560,8 @@ class Service__HiddenClient(_restate.Client):
     def call(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Call."""
         return _restate.Method(self, SERVICE__HIDDEN.methods[0])
+
+    # @@protoc_insertion_point(client:hostile.__Hidden)
 
 
 _final = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Final"]
@@ -579,6 +592,8 @@ class FinalBase(_restate.Service):
     async def type_checking(self, ctx: _restate.UnkeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
         """The rpc TYPE_CHECKING."""
 
+    # @@protoc_insertion_point(base:hostile.Final)
+
 
 class FinalClient(_restate.Client):
     """The service hostile.Final."""
@@ -589,3 +604,8 @@ class FinalClient(_restate.Client):
     def type_checking(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc TYPE_CHECKING."""
         return _restate.Method(self, FINAL.methods[0])
+
+    # @@protoc_insertion_point(client:hostile.Final)
+
+
+# @@protoc_insertion_point(module)

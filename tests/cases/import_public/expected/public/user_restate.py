@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from public import back_pb2, user_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "USER",
@@ -46,6 +47,8 @@ class UserBase(restate.Service):
     async def use(self, ctx: restate.KeyedContext, request: back_pb2.Back) -> back_pb2.Back:
         """The rpc Use."""
 
+    # @@protoc_insertion_point(base:public.User)
+
 
 class UserClient(restate.Client):
     """The service public.User."""
@@ -56,3 +59,8 @@ class UserClient(restate.Client):
     def use(self) -> restate.Method[back_pb2.Back, back_pb2.Back]:
         """The rpc Use."""
         return restate.Method(self, USER.methods[0])
+
+    # @@protoc_insertion_point(client:public.User)
+
+
+# @@protoc_insertion_point(module)

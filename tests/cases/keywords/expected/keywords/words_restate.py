@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import restate_runtime as restate
 
 from keywords import words_pb2
+# @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
     message_None: TypeAlias = words_pb2._r_None  # pyright: ignore[reportPrivateUsage]
@@ -129,6 +130,8 @@ class importBase(restate.Service):
     async def type(self, ctx: restate.KeyedContext, request: message_None) -> message_class:
         """The rpc Type."""
 
+    # @@protoc_insertion_point(base:keywords.import)
+
 
 class importClient(restate.Client):
     """The service keywords.import."""
@@ -169,3 +172,8 @@ class importClient(restate.Client):
     def type(self) -> restate.Method[message_None, message_class]:
         """The rpc Type."""
         return restate.Method(self, IMPORT.methods[6])
+
+    # @@protoc_insertion_point(client:keywords.import)
+
+
+# @@protoc_insertion_point(module)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from nested import deep_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "DEEP",
@@ -58,6 +59,8 @@ class DeepBase(restate.Service):
     async def surface(self, ctx: restate.KeyedContext, request: deep_pb2.Outer.Middle.Inner) -> deep_pb2.Outer:
         """The rpc Surface."""
 
+    # @@protoc_insertion_point(base:nested.Deep)
+
 
 class DeepClient(restate.Client):
     """The service nested.Deep."""
@@ -73,3 +76,8 @@ class DeepClient(restate.Client):
     def surface(self) -> restate.Method[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer]:
         """The rpc Surface."""
         return restate.Method(self, DEEP.methods[1])
+
+    # @@protoc_insertion_point(client:nested.Deep)
+
+
+# @@protoc_insertion_point(module)

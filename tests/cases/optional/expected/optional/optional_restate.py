@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from optional import optional_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "KEYS",
@@ -46,6 +47,8 @@ class KeysBase(restate.Service):
     async def use(self, ctx: restate.KeyedContext, request: optional_pb2.Key) -> optional_pb2.Key:
         """The rpc Use."""
 
+    # @@protoc_insertion_point(base:optional.Keys)
+
 
 class KeysClient(restate.Client):
     """The service optional.Keys."""
@@ -56,3 +59,8 @@ class KeysClient(restate.Client):
     def use(self) -> restate.Method[optional_pb2.Key, optional_pb2.Key]:
         """The rpc Use."""
         return restate.Method(self, KEYS.methods[0])
+
+    # @@protoc_insertion_point(client:optional.Keys)
+
+
+# @@protoc_insertion_point(module)

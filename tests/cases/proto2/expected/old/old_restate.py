@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from old import old_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "ANCIENT",
@@ -46,6 +47,8 @@ class AncientBase(restate.Service):
     async def use(self, ctx: restate.KeyedContext, request: old_pb2.Old) -> old_pb2.Old.Part:
         """The rpc Use."""
 
+    # @@protoc_insertion_point(base:old.Ancient)
+
 
 class AncientClient(restate.Client):
     """The service old.Ancient."""
@@ -56,3 +59,8 @@ class AncientClient(restate.Client):
     def use(self) -> restate.Method[old_pb2.Old, old_pb2.Old.Part]:
         """The rpc Use."""
         return restate.Method(self, ANCIENT.methods[0])
+
+    # @@protoc_insertion_point(client:old.Ancient)
+
+
+# @@protoc_insertion_point(module)

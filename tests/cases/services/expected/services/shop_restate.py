@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from services import shop_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "HTTP_GATEWAY2_GO",
@@ -73,6 +74,8 @@ class StockBase(restate.Service):
     async def remove(self, ctx: restate.KeyedContext, request: shop_pb2.Item) -> shop_pb2.Total:
         """A comment behind it."""
 
+    # @@protoc_insertion_point(base:services.Stock)
+
 
 class StockClient(restate.Client):
     """Keeps stock.
@@ -91,6 +94,8 @@ class StockClient(restate.Client):
     def remove(self) -> restate.Method[shop_pb2.Item, shop_pb2.Total]:
         """A comment behind it."""
         return restate.Method(self, STOCK.methods[1])
+
+    # @@protoc_insertion_point(client:services.Stock)
 
 
 _http_gateway2_go = shop_pb2.DESCRIPTOR.services_by_name["HTTPGateway2Go"]
@@ -147,6 +152,8 @@ class HTTPGateway2GoBase(restate.Service):
     async def get_v2_item(self, ctx: restate.UnkeyedContext, request: shop_pb2.Total) -> shop_pb2.Item:
         """The rpc getV2Item."""
 
+    # @@protoc_insertion_point(base:services.HTTPGateway2Go)
+
 
 class HTTPGateway2GoClient(restate.Client):
     """A block comment
@@ -169,6 +176,8 @@ class HTTPGateway2GoClient(restate.Client):
     def get_v2_item(self) -> restate.Method[shop_pb2.Total, shop_pb2.Item]:
         """The rpc getV2Item."""
         return restate.Method(self, HTTP_GATEWAY2_GO.methods[2])
+
+    # @@protoc_insertion_point(client:services.HTTPGateway2Go)
 
 
 _till = shop_pb2.DESCRIPTOR.services_by_name["Till"]
@@ -199,6 +208,8 @@ class TillBase(restate.Service):
     async def count(self, ctx: restate.SingletonContext, request: shop_pb2.Total) -> shop_pb2.Total:
         """The rpc Count."""
 
+    # @@protoc_insertion_point(base:services.Till)
+
 
 class TillClient(restate.Client):
     """The service services.Till."""
@@ -209,6 +220,8 @@ class TillClient(restate.Client):
     def count(self) -> restate.Method[shop_pb2.Total, shop_pb2.Total]:
         """The rpc Count."""
         return restate.Method(self, TILL.methods[0])
+
+    # @@protoc_insertion_point(client:services.Till)
 
 
 _nothing = shop_pb2.DESCRIPTOR.services_by_name["Nothing"]
@@ -228,8 +241,15 @@ class NothingBase(restate.Service):
 
     __restate_service__ = NOTHING
 
+    # @@protoc_insertion_point(base:services.Nothing)
+
 
 class NothingClient(restate.Client):
     """Durable, and there is nothing to call yet."""
 
     __slots__ = ()
+
+    # @@protoc_insertion_point(client:services.Nothing)
+
+
+# @@protoc_insertion_point(module)

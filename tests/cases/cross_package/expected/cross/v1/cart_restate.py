@@ -14,6 +14,7 @@ import cross_root_pb2
 from cross.v1 import cart_pb2
 from cross.v1.child import cart_pb2 as _cart_pb2
 from cross.v2 import cart_pb2 as _cart_pb2_1
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "CARTS",
@@ -101,6 +102,8 @@ class CartsBase(restate.Service):
     async def known2(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> struct_pb2.Struct:
         """The rpc Known2."""
 
+    # @@protoc_insertion_point(base:cross.v1.Carts)
+
 
 class CartsClient(restate.Client):
     """The service cross.v1.Carts."""
@@ -132,6 +135,8 @@ class CartsClient(restate.Client):
         """The rpc Known2."""
         return restate.Method(self, CARTS.methods[4])
 
+    # @@protoc_insertion_point(client:cross.v1.Carts)
+
 
 _clock = cart_pb2.DESCRIPTOR.services_by_name["Clock"]
 CLOCK: Final = restate.ServiceDescriptor(
@@ -161,6 +166,8 @@ class ClockBase(restate.Service):
     async def tell(self, ctx: restate.UnkeyedContext, request: timestamp_pb2.Timestamp) -> struct_pb2.Struct:
         """The rpc Tell."""
 
+    # @@protoc_insertion_point(base:cross.v1.Clock)
+
 
 class ClockClient(restate.Client):
     """The service cross.v1.Clock."""
@@ -171,3 +178,8 @@ class ClockClient(restate.Client):
     def tell(self) -> restate.Method[timestamp_pb2.Timestamp, struct_pb2.Struct]:
         """The rpc Tell."""
         return restate.Method(self, CLOCK.methods[0])
+
+    # @@protoc_insertion_point(client:cross.v1.Clock)
+
+
+# @@protoc_insertion_point(module)

@@ -11,6 +11,7 @@ import restate_runtime as restate
 
 import cross_root_pb2
 from cross.v2 import cart_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "CARTS",
@@ -47,6 +48,8 @@ class CartsBase(restate.Service):
     async def own(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> cross_root_pb2.RootCart:
         """The rpc Own."""
 
+    # @@protoc_insertion_point(base:cross.v2.Carts)
+
 
 class CartsClient(restate.Client):
     """The service cross.v2.Carts."""
@@ -57,3 +60,8 @@ class CartsClient(restate.Client):
     def own(self) -> restate.Method[cart_pb2.Cart, cross_root_pb2.RootCart]:
         """The rpc Own."""
         return restate.Method(self, CARTS.methods[0])
+
+    # @@protoc_insertion_point(client:cross.v2.Carts)
+
+
+# @@protoc_insertion_point(module)

@@ -13,6 +13,7 @@ import restate_runtime as restate
 from a_b.c.d.e_f import service_pb2
 
 import_pb2 = importlib.import_module("class.import_pb2")
+# @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
     message_Word: TypeAlias = Any
@@ -54,6 +55,8 @@ class DashesBase(restate.Service):
     async def draw(self, ctx: restate.KeyedContext, request: service_pb2.Dash) -> message_Word:
         """The rpc Draw."""
 
+    # @@protoc_insertion_point(base:names.dash.Dashes)
+
 
 class DashesClient(restate.Client):
     """The service names.dash.Dashes."""
@@ -64,3 +67,8 @@ class DashesClient(restate.Client):
     def draw(self) -> restate.Method[service_pb2.Dash, message_Word]:
         """The rpc Draw."""
         return restate.Method(self, DASHES.methods[0])
+
+    # @@protoc_insertion_point(client:names.dash.Dashes)
+
+
+# @@protoc_insertion_point(module)

@@ -1,0 +1,54 @@
+"""`generate --watch`: again whenever a contract changes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+__all__ = ["watch"]
+
+_INTERVAL_S = 0.5
+
+Seen = dict[Path, tuple[int, int]]
+
+
+def watch(once: Callable[[], int], places: Iterable[Path], *, interval_s: float = _INTERVAL_S) -> int:
+    """Runs `once` now and after every change of a .proto file in these places, until it is interrupted.
+
+    The files are looked at in turn, which works on every file system; a contract is saved more rarely than that.
+    """
+    watched = list(dict.fromkeys(places))
+    try:
+        while True:
+            seen = _look(watched)
+            if once() == 0:
+                print(f"generated; watching {len(seen)} contracts", file=sys.stderr, flush=True)
+            while _look(watched) == seen:
+                time.sleep(interval_s)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _look(places: Iterable[Path]) -> Seen:
+    """When each contract was changed, and its size."""
+    seen: Seen = {}
+    for place in places:
+        if place.is_file():
+            _note(place, seen)
+        for folder, folders, files in os.walk(place):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                if name.endswith(".proto"):
+                    _note(Path(folder, name), seen)
+    return seen
+
+
+def _note(file: Path, seen: Seen) -> None:
+    try:
+        status = file.stat()
+    except OSError:  # it went away in between
+        return
+    seen[file] = (status.st_mtime_ns, status.st_size)
