@@ -17,7 +17,18 @@ from typing import Any
 from .model import ServiceKind
 from .naming import is_plain
 
-__all__ = ["EmptyMessages", "ImportStyle", "LintLevel", "OptionError", "Options", "Unimplemented", "help_text", "parse", "reference"]
+__all__ = [
+    "EmptyMessages",
+    "ImportStyle",
+    "LintLevel",
+    "OptionError",
+    "Options",
+    "SyncClients",
+    "Unimplemented",
+    "help_text",
+    "parse",
+    "reference",
+]
 
 
 class OptionError(ValueError):
@@ -40,6 +51,13 @@ class ImportStyle(enum.Enum):
     """From the output folder, which is on `sys.path`."""
     RELATIVE = "relative"
     """From where the module is: the output folder may be anywhere in a package."""
+
+
+class SyncClients(enum.Enum):
+    """Whether there are clients for code without an event loop."""
+
+    ON = "on"
+    OFF = "off"
 
 
 class Unimplemented(enum.Enum):
@@ -140,6 +158,12 @@ class Options:
         "whether bases are abstract, or rpcs that a service leaves out fail with UNIMPLEMENTED",
         _names(Unimplemented),
         _choice(Unimplemented),
+    )
+    sync: SyncClients = _option(
+        SyncClients.ON,
+        "whether there are clients for code without an event loop, `...SyncClient`",
+        _names(SyncClients),
+        _choice(SyncClients),
     )
     imports: ImportStyle | None = _option(
         None,

@@ -16,7 +16,7 @@ from .literals import Literals
 from .messages import Alias, Flavour, Reference, Scope
 from .model import FieldRole, File, Message, Method, Scalar, Service, ServiceKind, StateEntry
 from .naming import output_name
-from .options import EmptyMessages, ImportStyle, Options, Unimplemented
+from .options import EmptyMessages, ImportStyle, Options, SyncClients, Unimplemented
 
 __all__ = ["Renderer"]
 
@@ -102,6 +102,11 @@ class ModulePage:
         """Bases are abstract."""
         return self.options.unimplemented is Unimplemented.ABSTRACT
 
+    @property
+    def sync(self) -> bool:
+        """There are clients for code without an event loop."""
+        return self.options.sync is SyncClients.ON
+
 
 class Renderer:
     """Renders modules for one message flavour."""
@@ -132,7 +137,7 @@ class Renderer:
         return self._environment.get_template(template).render(values)
 
     def _page(self, file: File) -> ModulePage:
-        imports = ImportTable(_names(file))
+        imports = ImportTable(_names(file, self._options))
         style = self._options.imports or (ImportStyle.RELATIVE if self._flavour.in_package else ImportStyle.ABSOLUTE)
         scope = Scope(imports, Layout.of(self._options, file.name, style))
         names = {
@@ -182,7 +187,14 @@ class Renderer:
             if any(alias.static is None for alias in aliases):
                 names["Any"] = imports.member("typing", "Any", Section.STANDARD)
         return ModulePage(
-            file, tuple(services), tuple(imports.lines()), tuple(aliases), tuple(_exports(file)), names, carried, self._options
+            file,
+            tuple(services),
+            tuple(imports.lines()),
+            tuple(aliases),
+            tuple(_exports(file, self._options)),
+            names,
+            carried,
+            self._options,
         )
 
     def _carried(self, file: File, scope: Scope) -> CarriedPage:
@@ -234,14 +246,15 @@ def _builtin(name: str, file: File, imports: ImportTable) -> str:
     return f"{imports.module('builtins', Section.STANDARD)}.{name}" if name in _members(file) else name
 
 
-def _names(file: File) -> set[str]:
+def _names(file: File, options: Options) -> set[str]:
     """Every name that the module defines or uses by itself, in its own scope or in its classes."""
     builtins = {"property", *(scalar.python for scalar in Scalar)}
-    return {*_members(file), *_exports(file), *builtins, "self", "ctx", "request", "state"}
+    return {*_members(file), *_exports(file, options), *builtins, "self", "ctx", "request", "state"}
 
 
-def _exports(file: File) -> list[str]:
-    names = [name for item in file.services for name in (item.constant, *item.class_names) if not name.endswith("SyncClient")]
+def _exports(file: File, options: Options) -> list[str]:
+    sync = options.sync is SyncClients.ON
+    names = [name for item in file.services for name in (item.constant, *item.class_names) if sync or not name.endswith("SyncClient")]
     return sorted(names, key=sort_key)
 
 

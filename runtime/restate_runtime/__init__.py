@@ -46,11 +46,18 @@ if TYPE_CHECKING:
     from .handler.state import ReadOnlyStateValue as ReadOnlyStateValue
     from .handler.state import State as State
     from .handler.state import StateValue as StateValue
+    from .handler.sync_client import SyncCaller as SyncCaller
+    from .handler.sync_client import SyncClient as SyncClient
+    from .handler.sync_client import SyncEmptyMethod as SyncEmptyMethod
+    from .handler.sync_client import SyncInvocationHandle as SyncInvocationHandle
+    from .handler.sync_client import SyncMethod as SyncMethod
     from .retry import OnExhausted as OnExhausted
     from .retry import RetryOptions as RetryOptions
     from .retry import RetryPolicy as RetryPolicy
     from .serde import Serde as Serde
     from .serde import SerdeError as SerdeError
+    from .sync_connection import SyncConnection as SyncConnection
+    from .sync_connection import connect_sync as connect_sync
 
 _HOME = {
     "App": "app",
@@ -66,8 +73,8 @@ _HOME = {
     "EmptyMethod": "handler.client",
     "InvocationHandle": "handler.client",
     "KeyedContext": "handler.context",
-    "Method": "handler.client",
     "MessageLibrary": "codecs",
+    "Method": "handler.client",
     "MethodDescriptor": "descriptors",
     "OnExhausted": "retry",
     "ReadOnlyStateValue": "handler.state",
@@ -86,10 +93,17 @@ _HOME = {
     "State": "handler.state",
     "StateDescriptor": "descriptors",
     "StateValue": "handler.state",
+    "SyncCaller": "handler.sync_client",
+    "SyncClient": "handler.sync_client",
+    "SyncConnection": "sync_connection",
+    "SyncEmptyMethod": "handler.sync_client",
+    "SyncInvocationHandle": "handler.sync_client",
+    "SyncMethod": "handler.sync_client",
     "TerminalError": "errors",
     "UnkeyedContext": "handler.context",
     "as_completed": "handler.combinators",
     "connect": "connection",
+    "connect_sync": "sync_connection",
     "deprecated": "deprecation",
     "gather": "handler.combinators",
     "load_file": "codecs",

@@ -8,15 +8,10 @@ import secrets
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, cast
-from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
-from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.empty_pb2 import Empty
 
-from .descriptors import find_service
-from .errors import Code, TerminalError
 from .handler.by_name import NamedMethod
 from .handler.client import Method, OutgoingCall
 from .handler.futures import Call
@@ -26,19 +21,14 @@ from .serde import encode
 from .web.errors import read_error
 from .web.order import ORDER
 from .web.values import VALUE_TAG
+from .web.wire import CONNECT_TIMEOUT_S, PROTO, accepted_id, call_path, check_url, decoder_of, headers_of, path, status_of
 
 __all__ = ["Connection", "connect"]
 
 T = TypeVar("T")
 
-_PROTO = "application/proto"
-_CONNECT_TIMEOUT_S = 10
 # Nobody waits for it any longer, but what was called shall reach the runtime.
 _LINGER_S = 5
-_RESERVED = ("accept", "connect-", "content-", "idempotency-", "proxy-", "sec-", "x-restate-")
-_RESERVED_NAMES = frozenset(
-    {"connection", "cookie", "expect", "host", "keep-alive", "origin", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
-)
 
 
 def connect(url: str) -> Connection:
@@ -63,10 +53,7 @@ class Connection:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"'{url}' is no ingress: write a URL such as http://127.0.0.1:8080")
-        self.url = url.rstrip("/")
+        self.url = check_url(url)
         self._session: aiohttp.ClientSession | None = None
         self._background = BackgroundCalls()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -78,7 +65,7 @@ class Connection:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the number of calls that wait is the user's business
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         )
         return self
 
@@ -112,7 +99,7 @@ class Connection:
         """Begins a background or delayed call at once; generated clients use it."""
         outside_only("a connection")
         task = self._start(call, background=True)
-        accepted = OutsideCall(task, _accepted_id, timeout_s=call.timeout_s, what=f"{call.service}/{call.method}")
+        accepted = OutsideCall(task, accepted_id, timeout_s=call.timeout_s, what=f"{call.service}/{call.method}")
         return OutsideHandle(accepted, self, call.decode_response, self._background)
 
     def invocation(self, invocation_id: str) -> OutsideHandle[Any]:
@@ -144,7 +131,7 @@ class Connection:
         outside_only("a connection")
         stored = encode(value)
         await self._request(
-            "POST", _path("awakeables", id, "resolve"), stored.data, {"Content-Type": "application/octet-stream", VALUE_TAG: stored.tag}
+            "POST", path("awakeables", id, "resolve"), stored.data, {"Content-Type": "application/octet-stream", VALUE_TAG: stored.tag}
         )
 
     async def reject_awakeable(self, id: str, reason: str) -> None:
@@ -160,37 +147,34 @@ class Connection:
         """
         outside_only("a connection")
         body = msgspec.json.encode({"reason": reason})
-        await self._request("POST", _path("awakeables", id, "reject"), body, {"Content-Type": "application/json"})
+        await self._request("POST", path("awakeables", id, "reject"), body, {"Content-Type": "application/json"})
 
     # What handles reach
 
     async def result_of(self, invocation_id: str, decode: Callable[[bytes], Any] | None) -> Any:
         """Waits for an invocation's end; `handle.result()` uses it."""
         outside_only("a connection")
-        headers, body = await self._request("GET", _path("invocation", invocation_id, "attach"), None, {"Accept": _PROTO})
-        return (decode or _decoder_of(headers.get("x-restate-method", "")))(body)
+        headers, body = await self._request("GET", path("invocation", invocation_id, "attach"), None, {"Accept": PROTO})
+        return (decode or decoder_of(headers.get("x-restate-method", "")))(body)
 
     async def status_of(self, invocation_id: str) -> str:
         """An invocation's status; `handle.status()` uses it."""
         outside_only("a connection")
-        _, body = await self._request("GET", _path("invocation", invocation_id, "status"), None, {})
-        return msgspec.json.decode(body, type=_Status).status
+        _, body = await self._request("GET", path("invocation", invocation_id, "status"), None, {})
+        return status_of(body)
 
     async def kill_invocation(self, invocation_id: str) -> None:
         """Ends an invocation; `handle.kill()` uses it."""
         outside_only("a connection")
-        await self._request("POST", _path("invocation", invocation_id, "kill"), None, {})
+        await self._request("POST", path("invocation", invocation_id, "kill"), None, {})
 
     # Requests
 
     def _start(self, call: OutgoingCall, *, background: bool) -> asyncio.Task[bytes]:
-        headers = _headers_of(call)
+        headers = headers_of(call)
         headers[ORDER] = f"{self._token}/{self._begun}"
-        path = f"/{quote(call.service)}/{quote(call.method)}"
-        if background:
-            path += f"/send?delay={call.delay_ms / 1000:.3f}" if call.delay_ms else "/send"
         self._begun += 1
-        task = asyncio.get_running_loop().create_task(self._body(path, call.payload, headers))
+        task = asyncio.get_running_loop().create_task(self._body(call_path(call, background=background), call.payload, headers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -228,54 +212,3 @@ class Connection:
     def _let_go(self, task: asyncio.Task[bytes]) -> None:
         if not task.done():
             asyncio.get_running_loop().call_later(_LINGER_S, task.cancel)
-
-
-class _Accepted(msgspec.Struct):
-    invocation_id: str = msgspec.field(name="invocationId")
-
-
-class _Status(msgspec.Struct):
-    status: str
-
-
-def _accepted_id(body: bytes) -> str:
-    return msgspec.json.decode(body, type=_Accepted).invocation_id
-
-
-def _path(kind: str, id: str, verb: str) -> str:
-    return f"/restate/{kind}/{quote(id, safe='')}/{verb}"
-
-
-def _headers_of(call: OutgoingCall) -> dict[str, str]:
-    headers = {"Content-Type": _PROTO}
-    if call.idempotency_key is not None:
-        headers["Idempotency-Key"] = _header_value("the idempotency key", call.idempotency_key)
-    for name, value in (call.headers or {}).items():
-        lower = name.lower()
-        if lower in _RESERVED_NAMES or lower.startswith(_RESERVED):
-            raise TerminalError(f"the header '{name}' belongs to HTTP: choose another name", Code.INVALID_ARGUMENT)
-        headers[name] = _header_value(f"the header '{name}'", value)
-    return headers
-
-
-def _header_value(what: str, value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value) or value != value.strip():
-        raise TerminalError(f"{what} cannot be sent over HTTP: it has control characters, or blanks at an end", Code.INVALID_ARGUMENT)
-    return value
-
-
-def _decoder_of(name: str) -> Callable[[bytes], Any]:
-    """How the result of a method is decoded, where its module is imported; else it stays bytes."""
-    service, _, method = name.partition("/")
-    known = find_service(service)
-    if known is not None and any(item.name == method for item in known.methods):
-        descriptor = known.method(method)
-        return (lambda _: None) if descriptor.empty_response else descriptor.response_codec.decode
-    try:
-        output = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method].output_type
-    except KeyError:
-        return bytes
-    if output.full_name == Empty.DESCRIPTOR.full_name:
-        return lambda _: None
-    decode: Callable[[bytes], Any] = message_factory.GetMessageClass(output).FromString
-    return decode

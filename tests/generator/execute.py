@@ -9,6 +9,7 @@ import importlib
 import inspect
 import sys
 import warnings
+from datetime import timedelta
 from typing import Any
 
 import restate_runtime as restate
@@ -28,6 +29,9 @@ class Recorder:
     def begin_send(self, call: OutgoingCall) -> Any:
         self.calls.append(call)
         return call
+
+    call = begin_call
+    send = begin_send
 
 
 def check_service(module: Any, service: restate.ServiceDescriptor) -> None:
@@ -52,6 +56,11 @@ def check_service(module: Any, service: restate.ServiceDescriptor) -> None:
     for method in service.methods:
         check_base(base, method)
         check_client(client, service, method)
+    sync = getattr(module, client.__name__.removesuffix("Client") + "SyncClient", None)
+    if sync is not None:
+        assert sync.__doc__
+        for method in service.methods:
+            check_sync_client(sync, method)
     if service.states:
         check_states(base.__restate_context__, service, restate.StateValue)
     else:
@@ -151,12 +160,29 @@ def check_client(client_class: Any, service: restate.ServiceDescriptor, method: 
     assert (answer is None) if method.empty_response else isinstance(answer, method.response)
 
 
+def check_sync_client(client_class: Any, method: restate.MethodDescriptor[Any, Any]) -> None:
+    recorder = Recorder()
+    bound = getattr(client_class(recorder), method.python_name)
+    assert type(bound) is (restate.SyncEmptyMethod if method.empty_request else restate.SyncMethod)
+    assert client_class.__dict__[method.python_name].__doc__
+    request = method.request()
+    if method.key_field is not None:
+        setattr(request, method.key_field, "k")
+    arguments = [] if method.empty_request else [request]
+    bound(*arguments)
+    bound.in_background(*arguments)
+    bound.delayed(*arguments, delay=timedelta(seconds=1))
+    assert [call.descriptor for call in recorder.calls] == [method] * 3
+    assert [call.delay_ms for call in recorder.calls] == [0, 0, 1000]
+
+
 def main(folder: str, modules: list[str]) -> None:
     sys.path.insert(0, folder)
     for name in modules:
         module = importlib.import_module(name)
         services = [value for value in vars(module).values() if isinstance(value, restate.ServiceDescriptor)]
-        assert len(module.__all__) == sum(3 + 2 * len(contexts(module, service)) for service in services)
+        sync = any(name.endswith("SyncClient") for name in module.__all__)
+        assert len(module.__all__) == sum(3 + sync + 2 * len(contexts(module, service)) for service in services)
         assert all(hasattr(module, exported) for exported in module.__all__)
         for service in services:
             check_service(module, service)

@@ -31,34 +31,49 @@ __all__ = [
     "STEPS",
     "ChildBase",
     "ChildClient",
+    "ChildSyncClient",
     "CounterBase",
     "CounterClient",
+    "CounterSyncClient",
     "EchoBase",
     "EchoClient",
+    "EchoSyncClient",
     "Hop10Base",
     "Hop10Client",
+    "Hop10SyncClient",
     "Hop1Base",
     "Hop1Client",
+    "Hop1SyncClient",
     "Hop2Base",
     "Hop2Client",
+    "Hop2SyncClient",
     "Hop3Base",
     "Hop3Client",
+    "Hop3SyncClient",
     "Hop4Base",
     "Hop4Client",
+    "Hop4SyncClient",
     "Hop5Base",
     "Hop5Client",
+    "Hop5SyncClient",
     "Hop6Base",
     "Hop6Client",
+    "Hop6SyncClient",
     "Hop7Base",
     "Hop7Client",
+    "Hop7SyncClient",
     "Hop8Base",
     "Hop8Client",
+    "Hop8SyncClient",
     "Hop9Base",
     "Hop9Client",
+    "Hop9SyncClient",
     "ParentBase",
     "ParentClient",
+    "ParentSyncClient",
     "StepsBase",
     "StepsClient",
+    "StepsSyncClient",
 ]
 
 _echo = bench_pb2.DESCRIPTOR.services_by_name["Echo"]
@@ -104,6 +119,22 @@ class EchoClient(restate.Client):
         return restate.Method(self, ECHO.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Echo)
+
+
+class EchoSyncClient(restate.SyncClient):
+    """W1: answers what it is asked.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Blob, bench_pb2.Blob]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, ECHO.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Echo)
 
 
 _counter = bench_pb2.DESCRIPTOR.services_by_name["Counter"]
@@ -169,6 +200,27 @@ class CounterClient(restate.Client):
     # @@protoc_insertion_point(client:bench.v1.Counter)
 
 
+class CounterSyncClient(restate.SyncClient):
+    """W2: one get and one set.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[bench_pb2.AddRequest, bench_pb2.Sum]:
+        """The rpc Add."""
+        return restate.SyncMethod(self, COUNTER.methods[0])
+
+    @property
+    def read(self) -> restate.SyncMethod[bench_pb2.ReadRequest, bench_pb2.Sum]:
+        """The rpc Read."""
+        return restate.SyncMethod(self, COUNTER.methods[1])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Counter)
+
+
 _steps = bench_pb2.DESCRIPTOR.services_by_name["Steps"]
 STEPS: Final = restate.ServiceDescriptor(
     abi=1,
@@ -212,6 +264,22 @@ class StepsClient(restate.Client):
         return restate.Method(self, STEPS.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Steps)
+
+
+class StepsSyncClient(restate.SyncClient):
+    """W3: three side effects, one after another.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def run(self) -> restate.SyncMethod[bench_pb2.Blob, bench_pb2.Blob]:
+        """The rpc Run."""
+        return restate.SyncMethod(self, STEPS.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Steps)
 
 
 _parent = bench_pb2.DESCRIPTOR.services_by_name["Parent"]
@@ -259,6 +327,22 @@ class ParentClient(restate.Client):
     # @@protoc_insertion_point(client:bench.v1.Parent)
 
 
+class ParentSyncClient(restate.SyncClient):
+    """W5: sends children in the background and waits for the awakeables that they settle.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def run(self) -> restate.SyncMethod[bench_pb2.Family, bench_pb2.Sum]:
+        """The rpc Run."""
+        return restate.SyncMethod(self, PARENT.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Parent)
+
+
 _child = bench_pb2.DESCRIPTOR.services_by_name["Child"]
 CHILD: Final = restate.ServiceDescriptor(
     abi=1,
@@ -302,6 +386,22 @@ class ChildClient(restate.Client):
         return restate.Method(self, CHILD.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Child)
+
+
+class ChildSyncClient(restate.SyncClient):
+    """The service bench.v1.Child.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def run(self) -> restate.SyncMethod[bench_pb2.Promise, None]:
+        """The rpc Run."""
+        return restate.SyncMethod(self, CHILD.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Child)
 
 
 _hop1 = bench_pb2.DESCRIPTOR.services_by_name["Hop1"]
@@ -350,6 +450,22 @@ class Hop1Client(restate.Client):
     # @@protoc_insertion_point(client:bench.v1.Hop1)
 
 
+class Hop1SyncClient(restate.SyncClient):
+    """W4: ten services, each calls the next.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP1.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop1)
+
+
 _hop2 = bench_pb2.DESCRIPTOR.services_by_name["Hop2"]
 HOP2: Final = restate.ServiceDescriptor(
     abi=1,
@@ -393,6 +509,22 @@ class Hop2Client(restate.Client):
         return restate.Method(self, HOP2.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Hop2)
+
+
+class Hop2SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop2.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP2.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop2)
 
 
 _hop3 = bench_pb2.DESCRIPTOR.services_by_name["Hop3"]
@@ -440,6 +572,22 @@ class Hop3Client(restate.Client):
     # @@protoc_insertion_point(client:bench.v1.Hop3)
 
 
+class Hop3SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop3.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP3.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop3)
+
+
 _hop4 = bench_pb2.DESCRIPTOR.services_by_name["Hop4"]
 HOP4: Final = restate.ServiceDescriptor(
     abi=1,
@@ -483,6 +631,22 @@ class Hop4Client(restate.Client):
         return restate.Method(self, HOP4.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Hop4)
+
+
+class Hop4SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop4.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP4.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop4)
 
 
 _hop5 = bench_pb2.DESCRIPTOR.services_by_name["Hop5"]
@@ -530,6 +694,22 @@ class Hop5Client(restate.Client):
     # @@protoc_insertion_point(client:bench.v1.Hop5)
 
 
+class Hop5SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop5.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP5.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop5)
+
+
 _hop6 = bench_pb2.DESCRIPTOR.services_by_name["Hop6"]
 HOP6: Final = restate.ServiceDescriptor(
     abi=1,
@@ -573,6 +753,22 @@ class Hop6Client(restate.Client):
         return restate.Method(self, HOP6.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Hop6)
+
+
+class Hop6SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop6.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP6.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop6)
 
 
 _hop7 = bench_pb2.DESCRIPTOR.services_by_name["Hop7"]
@@ -620,6 +816,22 @@ class Hop7Client(restate.Client):
     # @@protoc_insertion_point(client:bench.v1.Hop7)
 
 
+class Hop7SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop7.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP7.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop7)
+
+
 _hop8 = bench_pb2.DESCRIPTOR.services_by_name["Hop8"]
 HOP8: Final = restate.ServiceDescriptor(
     abi=1,
@@ -663,6 +875,22 @@ class Hop8Client(restate.Client):
         return restate.Method(self, HOP8.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Hop8)
+
+
+class Hop8SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop8.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP8.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop8)
 
 
 _hop9 = bench_pb2.DESCRIPTOR.services_by_name["Hop9"]
@@ -710,6 +938,22 @@ class Hop9Client(restate.Client):
     # @@protoc_insertion_point(client:bench.v1.Hop9)
 
 
+class Hop9SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop9.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP9.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop9)
+
+
 _hop10 = bench_pb2.DESCRIPTOR.services_by_name["Hop10"]
 HOP10: Final = restate.ServiceDescriptor(
     abi=1,
@@ -753,6 +997,22 @@ class Hop10Client(restate.Client):
         return restate.Method(self, HOP10.methods[0])
 
     # @@protoc_insertion_point(client:bench.v1.Hop10)
+
+
+class Hop10SyncClient(restate.SyncClient):
+    """The service bench.v1.Hop10.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[bench_pb2.Hop, bench_pb2.Hop]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, HOP10.methods[0])
+
+    # @@protoc_insertion_point(sync_client:bench.v1.Hop10)
 
 
 # @@protoc_insertion_point(module)

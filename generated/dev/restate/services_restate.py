@@ -18,8 +18,10 @@ __all__ = [
     "INGRESS",
     "AwakeablesBase",
     "AwakeablesClient",
+    "AwakeablesSyncClient",
     "IngressBase",
     "IngressClient",
+    "IngressSyncClient",
 ]
 
 _ingress = services_pb2.DESCRIPTOR.services_by_name["Ingress"]
@@ -66,6 +68,22 @@ class IngressClient(restate.Client):
         return restate.Method(self, INGRESS.methods[0])
 
     # @@protoc_insertion_point(client:dev.restate.Ingress)
+
+
+class IngressSyncClient(restate.SyncClient):
+    """Starts invocations by name.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def invoke(self) -> restate.SyncMethod[services_pb2.InvokeRequest, services_pb2.InvokeResponse]:
+        """Starts an invocation in the background. The answer comes once the invocation is on disk, so it will run."""
+        return restate.SyncMethod(self, INGRESS.methods[0])
+
+    # @@protoc_insertion_point(sync_client:dev.restate.Ingress)
 
 
 _awakeables = services_pb2.DESCRIPTOR.services_by_name["Awakeables"]
@@ -131,6 +149,27 @@ class AwakeablesClient(restate.Client):
         return restate.Method(self, AWAKEABLES.methods[1])
 
     # @@protoc_insertion_point(client:dev.restate.Awakeables)
+
+
+class AwakeablesSyncClient(restate.SyncClient):
+    """Settles awakeables: promises that a handler waits for and anyone with the id can settle.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def resolve(self) -> restate.SyncMethod[services_pb2.ResolveAwakeableRequest, None]:
+        """Completes an awakeable with a value."""
+        return restate.SyncMethod(self, AWAKEABLES.methods[0])
+
+    @property
+    def reject(self) -> restate.SyncMethod[services_pb2.RejectAwakeableRequest, None]:
+        """Fails an awakeable with a reason."""
+        return restate.SyncMethod(self, AWAKEABLES.methods[1])
+
+    # @@protoc_insertion_point(sync_client:dev.restate.Awakeables)
 
 
 # @@protoc_insertion_point(module)

@@ -12,16 +12,19 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from sample.v1 import cart_pb2
+# @@protoc_insertion_point(imports)
 
 __all__ = [
     "BOARD",
     "CART",
     "BoardBase",
     "BoardClient",
+    "BoardSyncClient",
     "CartBase",
     "CartClient",
     "CartContext",
     "CartState",
+    "CartSyncClient",
     "SharedCartContext",
     "SharedCartState",
 ]
@@ -172,6 +175,8 @@ class CartBase(restate.Service):
     async def sleepy(self, ctx: CartContext, request: cart_pb2.Item) -> cart_pb2.Items:
         """Leaves memory as soon as it waits."""
 
+    # @@protoc_insertion_point(base:sample.v1.Cart)
+
 
 class CartClient(restate.Client):
     """A cart for each user."""
@@ -202,6 +207,44 @@ class CartClient(restate.Client):
     def sleepy(self) -> restate.Method[cart_pb2.Item, cart_pb2.Items]:
         """Leaves memory as soon as it waits."""
         return restate.Method(self, CART.methods[4])
+
+    # @@protoc_insertion_point(client:sample.v1.Cart)
+
+
+class CartSyncClient(restate.SyncClient):
+    """A cart for each user.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[cart_pb2.Item, cart_pb2.Items]:
+        """Puts an item into the cart."""
+        return restate.SyncMethod(self, CART.methods[0])
+
+    @property
+    def turn(self) -> restate.SyncMethod[cart_pb2.Item, cart_pb2.Items]:
+        """Whatever the test at hand wants, in turn."""
+        return restate.SyncMethod(self, CART.methods[1])
+
+    @property
+    def show(self) -> restate.SyncMethod[cart_pb2.User, cart_pb2.Items]:
+        """What is in the cart: it takes no turn."""
+        return restate.SyncMethod(self, CART.methods[2])
+
+    @property
+    def look(self) -> restate.SyncMethod[cart_pb2.Item, cart_pb2.Items]:
+        """Whatever the test at hand wants, beside the others."""
+        return restate.SyncMethod(self, CART.methods[3])
+
+    @property
+    def sleepy(self) -> restate.SyncMethod[cart_pb2.Item, cart_pb2.Items]:
+        """Leaves memory as soon as it waits."""
+        return restate.SyncMethod(self, CART.methods[4])
+
+    # @@protoc_insertion_point(sync_client:sample.v1.Cart)
 
 
 _board = cart_pb2.DESCRIPTOR.services_by_name["Board"]
@@ -249,6 +292,8 @@ class BoardBase(restate.Service):
     async def read(self, ctx: restate.SharedSingletonContext) -> cart_pb2.Items:
         """Every line: it takes no turn."""
 
+    # @@protoc_insertion_point(base:sample.v1.Board)
+
 
 class BoardClient(restate.Client):
     """One for all."""
@@ -264,3 +309,29 @@ class BoardClient(restate.Client):
     def read(self) -> restate.EmptyMethod[cart_pb2.Items]:
         """Every line: it takes no turn."""
         return restate.EmptyMethod(self, BOARD.methods[1])
+
+    # @@protoc_insertion_point(client:sample.v1.Board)
+
+
+class BoardSyncClient(restate.SyncClient):
+    """One for all.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def write(self) -> restate.SyncMethod[cart_pb2.Item, None]:
+        """Adds a line."""
+        return restate.SyncMethod(self, BOARD.methods[0])
+
+    @property
+    def read(self) -> restate.SyncEmptyMethod[cart_pb2.Items]:
+        """Every line: it takes no turn."""
+        return restate.SyncEmptyMethod(self, BOARD.methods[1])
+
+    # @@protoc_insertion_point(sync_client:sample.v1.Board)
+
+
+# @@protoc_insertion_point(module)

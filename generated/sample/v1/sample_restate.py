@@ -19,10 +19,13 @@ __all__ = [
     "LEDGER",
     "CounterBase",
     "CounterClient",
+    "CounterSyncClient",
     "EchoBase",
     "EchoClient",
+    "EchoSyncClient",
     "LedgerBase",
     "LedgerClient",
+    "LedgerSyncClient",
 ]
 
 _echo = sample_pb2.DESCRIPTOR.services_by_name["Echo"]
@@ -86,6 +89,27 @@ class EchoClient(restate.Client):
         return restate.Method(self, ECHO.methods[1])
 
     # @@protoc_insertion_point(client:sample.v1.Echo)
+
+
+class EchoSyncClient(restate.SyncClient):
+    """Answers what it is asked.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[sample_pb2.Text, sample_pb2.Text]:
+        """The same text."""
+        return restate.SyncMethod(self, ECHO.methods[0])
+
+    @property
+    def script(self) -> restate.SyncMethod[sample_pb2.Text, sample_pb2.Text]:
+        """Whatever the test at hand wants: see Scripted in tests/runtime/services.py."""
+        return restate.SyncMethod(self, ECHO.methods[1])
+
+    # @@protoc_insertion_point(sync_client:sample.v1.Echo)
 
 
 _counter = sample_pb2.DESCRIPTOR.services_by_name["Counter"]
@@ -171,6 +195,32 @@ class CounterClient(restate.Client):
     # @@protoc_insertion_point(client:sample.v1.Counter)
 
 
+class CounterSyncClient(restate.SyncClient):
+    """A number for each key.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[sample_pb2.AddRequest, sample_pb2.Number]:
+        """Adds to the number and returns the sum."""
+        return restate.SyncMethod(self, COUNTER.methods[0])
+
+    @property
+    def get(self) -> restate.SyncMethod[sample_pb2.CounterKey, sample_pb2.Number]:
+        """The number as it is."""
+        return restate.SyncMethod(self, COUNTER.methods[1])
+
+    @property
+    def script(self) -> restate.SyncMethod[sample_pb2.KeyedText, sample_pb2.Text]:
+        """Whatever the test at hand wants, with a key."""
+        return restate.SyncMethod(self, COUNTER.methods[2])
+
+    # @@protoc_insertion_point(sync_client:sample.v1.Counter)
+
+
 _ledger = sample_pb2.DESCRIPTOR.services_by_name["Ledger"]
 LEDGER: Final = restate.ServiceDescriptor(
     abi=1,
@@ -234,6 +284,27 @@ class LedgerClient(restate.Client):
         return restate.EmptyMethod(self, LEDGER.methods[1])
 
     # @@protoc_insertion_point(client:sample.v1.Ledger)
+
+
+class LedgerSyncClient(restate.SyncClient):
+    """One list for all.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def append(self) -> restate.SyncMethod[sample_pb2.Text, None]:
+        """Appends a line."""
+        return restate.SyncMethod(self, LEDGER.methods[0])
+
+    @property
+    def lines(self) -> restate.SyncEmptyMethod[sample_pb2.LineList]:
+        """Every line."""
+        return restate.SyncEmptyMethod(self, LEDGER.methods[1])
+
+    # @@protoc_insertion_point(sync_client:sample.v1.Ledger)
 
 
 # @@protoc_insertion_point(module)

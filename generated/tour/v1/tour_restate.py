@@ -24,12 +24,16 @@ __all__ = [
     "USER_SESSION",
     "BoxOfficeBase",
     "BoxOfficeClient",
+    "BoxOfficeSyncClient",
     "CheckoutBase",
     "CheckoutClient",
+    "CheckoutSyncClient",
     "TicketServiceBase",
     "TicketServiceClient",
+    "TicketServiceSyncClient",
     "UserSessionBase",
     "UserSessionClient",
+    "UserSessionSyncClient",
 ]
 
 _user_session = tour_pb2.DESCRIPTOR.services_by_name["UserSession"]
@@ -126,6 +130,35 @@ class UserSessionClient(restate.Client):
     # @@protoc_insertion_point(client:tour.v1.UserSession)
 
 
+class UserSessionSyncClient(restate.SyncClient):
+    """One cart for each user. Calls for the same user run one after another, so a cart never changes under a handler.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add_ticket(self) -> restate.SyncMethod[tour_pb2.ReserveTicket, wrappers_pb2.BoolValue]:
+        """Reserves a ticket and puts it into the cart. False when somebody else has it.
+
+        A ticket that is not bought within 15 minutes goes back on sale.
+        """
+        return restate.SyncMethod(self, USER_SESSION.methods[0])
+
+    @property
+    def expire_ticket(self) -> restate.SyncMethod[tour_pb2.ExpireTicketRequest, None]:
+        """Takes a ticket out of the cart and puts it back on sale. Does nothing when the ticket is no longer in the cart."""
+        return restate.SyncMethod(self, USER_SESSION.methods[1])
+
+    @property
+    def checkout(self) -> restate.SyncMethod[tour_pb2.CheckoutRequest, wrappers_pb2.BoolValue]:
+        """Buys everything in the cart. False when the cart is empty or the payment was declined."""
+        return restate.SyncMethod(self, USER_SESSION.methods[2])
+
+    # @@protoc_insertion_point(sync_client:tour.v1.UserSession)
+
+
 _ticket_service = tour_pb2.DESCRIPTOR.services_by_name["TicketService"]
 TICKET_SERVICE: Final = restate.ServiceDescriptor(
     abi=1,
@@ -211,6 +244,32 @@ class TicketServiceClient(restate.Client):
     # @@protoc_insertion_point(client:tour.v1.TicketService)
 
 
+class TicketServiceSyncClient(restate.SyncClient):
+    """One state machine for each ticket: available, reserved, sold.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def reserve(self) -> restate.SyncMethod[tour_pb2.Ticket, wrappers_pb2.BoolValue]:
+        """Reserves the ticket. False when it is reserved or sold already."""
+        return restate.SyncMethod(self, TICKET_SERVICE.methods[0])
+
+    @property
+    def unreserve(self) -> restate.SyncMethod[tour_pb2.Ticket, None]:
+        """Puts a reserved ticket back on sale. A sold ticket stays sold."""
+        return restate.SyncMethod(self, TICKET_SERVICE.methods[1])
+
+    @property
+    def mark_as_sold(self) -> restate.SyncMethod[tour_pb2.Ticket, None]:
+        """Marks a reserved ticket as sold."""
+        return restate.SyncMethod(self, TICKET_SERVICE.methods[2])
+
+    # @@protoc_insertion_point(sync_client:tour.v1.TicketService)
+
+
 _checkout = tour_pb2.DESCRIPTOR.services_by_name["Checkout"]
 CHECKOUT: Final = restate.ServiceDescriptor(
     abi=1,
@@ -262,6 +321,24 @@ class CheckoutClient(restate.Client):
         return restate.Method(self, CHECKOUT.methods[0])
 
     # @@protoc_insertion_point(client:tour.v1.Checkout)
+
+
+class CheckoutSyncClient(restate.SyncClient):
+    """Takes the payment. It has no key and no state: any number of checkouts run side by side.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def handle(self) -> restate.SyncMethod[tour_pb2.CheckoutFlowRequest, wrappers_pb2.BoolValue]:
+        """Charges the user, marks the tickets as sold and sends an e-mail. When the payment is declined, the tickets go back on sale and the
+        answer is false.
+        """
+        return restate.SyncMethod(self, CHECKOUT.methods[0])
+
+    # @@protoc_insertion_point(sync_client:tour.v1.Checkout)
 
 
 _box_office = tour_pb2.DESCRIPTOR.services_by_name["BoxOffice"]
@@ -327,6 +404,27 @@ class BoxOfficeClient(restate.Client):
         return restate.EmptyMethod(self, BOX_OFFICE.methods[1])
 
     # @@protoc_insertion_point(client:tour.v1.BoxOffice)
+
+
+class BoxOfficeSyncClient(restate.SyncClient):
+    """The counter in the hall: one for the whole shop, which sees one sale at a time.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def record(self) -> restate.SyncMethod[tour_pb2.Sale, None]:
+        """Adds a sale to the totals."""
+        return restate.SyncMethod(self, BOX_OFFICE.methods[0])
+
+    @property
+    def totals(self) -> restate.SyncEmptyMethod[tour_pb2.BoxOfficeTotals]:
+        """What has been sold so far."""
+        return restate.SyncEmptyMethod(self, BOX_OFFICE.methods[1])
+
+    # @@protoc_insertion_point(sync_client:tour.v1.BoxOffice)
 
 
 # @@protoc_insertion_point(module)

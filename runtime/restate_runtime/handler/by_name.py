@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from .client import Caller, Method, OutgoingCall, check_options, delay_milliseconds, seconds
 
-__all__ = ["NamedMethod", "split_name"]
+__all__ = ["NamedMethod", "named_call", "split_name"]
 
 KeyOf = Callable[[str, str, bytes], str | None]
 
@@ -55,18 +55,37 @@ class NamedMethod(Method[bytes, bytes]):
         timeout: timedelta | float | None,
         delay: timedelta | None = None,
     ) -> OutgoingCall:
-        name = f"{self._service}/{self._method}"
-        if not isinstance(request, (bytes, bytearray, memoryview)):
-            raise TypeError(f"{name} by name takes the request's bytes, not a {type(request).__name__}")
-        check_options(name, idempotency_key, headers)
-        payload = bytes(request)
-        return OutgoingCall(
-            service=self._service,
-            method=self._method,
-            key=None if self._key_of is None else self._key_of(self._service, self._method, payload),
-            payload=payload,
-            idempotency_key=idempotency_key,
-            headers=headers,
-            delay_ms=0 if delay is None else delay_milliseconds(delay, name),
-            timeout_s=seconds(timeout),
-        )
+        return named_call(self._service, self._method, self._key_of, request, idempotency_key, headers, timeout, delay)
+
+
+def named_call(
+    service: str,
+    method: str,
+    key_of: KeyOf | None,
+    request: bytes,
+    idempotency_key: str | None,
+    headers: Mapping[str, str] | None,
+    timeout: timedelta | float | None,
+    delay: timedelta | None = None,
+) -> OutgoingCall:
+    """A call by name as a caller takes it, checked.
+
+    Raises:
+        TypeError: the request is not bytes.
+        TerminalError: INVALID_ARGUMENT, an option or the key is none.
+    """
+    name = f"{service}/{method}"
+    if not isinstance(request, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{name} by name takes the request's bytes, not a {type(request).__name__}")
+    check_options(name, idempotency_key, headers)
+    payload = bytes(request)
+    return OutgoingCall(
+        service=service,
+        method=method,
+        key=None if key_of is None else key_of(service, method, payload),
+        payload=payload,
+        idempotency_key=idempotency_key,
+        headers=headers,
+        delay_ms=0 if delay is None else delay_milliseconds(delay, name),
+        timeout_s=seconds(timeout),
+    )

@@ -120,6 +120,43 @@ class Client:
         return self.__caller
 
 
+def outgoing_call(
+    method: MethodDescriptor[Any, Any],
+    request: Any,
+    idempotency_key: str | None,
+    headers: Mapping[str, str] | None,
+    timeout: timedelta | float | None,
+    delay: timedelta | None = None,
+) -> OutgoingCall:
+    """A call as a caller takes it, checked.
+
+    Raises:
+        TypeError: the request is of another type.
+        TerminalError: INVALID_ARGUMENT, an option or the key is none.
+    """
+    if not isinstance(request, method.request):
+        raise TypeError(f"{method.full_name} takes a {method.request.__name__}, not a {type(request).__name__}")
+    codec = method.request_codec
+    payload = codec.encode(request)
+    key = None
+    if method.key_field is not None:
+        key = getattr(request if codec.wire is method.request else codec.wire.FromString(payload), method.key_field)
+        if not key:
+            raise TerminalError(f"{method.full_name}: the key field '{method.key_field}' is empty", Code.INVALID_ARGUMENT)
+    check_options(method.full_name, idempotency_key, headers)
+    return OutgoingCall(
+        service=method.service_name,
+        method=method.name,
+        key=key,
+        payload=payload,
+        descriptor=method,
+        idempotency_key=idempotency_key,
+        headers=headers,
+        delay_ms=0 if delay is None else delay_milliseconds(delay, method.full_name),
+        timeout_s=seconds(timeout),
+    )
+
+
 class _MethodBase(Generic[Response]):
     __slots__ = ("_caller", "descriptor")
 
@@ -140,28 +177,7 @@ class _MethodBase(Generic[Response]):
         timeout: timedelta | float | None,
         delay: timedelta | None = None,
     ) -> OutgoingCall:
-        method = self.descriptor
-        if not isinstance(request, method.request):
-            raise TypeError(f"{method.full_name} takes a {method.request.__name__}, not a {type(request).__name__}")
-        codec = method.request_codec
-        payload = codec.encode(request)
-        key = None
-        if method.key_field is not None:
-            key = getattr(request if codec.wire is method.request else codec.wire.FromString(payload), method.key_field)
-            if not key:
-                raise TerminalError(f"{method.full_name}: the key field '{method.key_field}' is empty", Code.INVALID_ARGUMENT)
-        check_options(method.full_name, idempotency_key, headers)
-        return OutgoingCall(
-            service=method.service_name,
-            method=method.name,
-            key=key,
-            payload=payload,
-            descriptor=method,
-            idempotency_key=idempotency_key,
-            headers=headers,
-            delay_ms=0 if delay is None else delay_milliseconds(delay, method.full_name),
-            timeout_s=seconds(timeout),
-        )
+        return outgoing_call(self.descriptor, request, idempotency_key, headers, timeout, delay)
 
 
 class Method(_MethodBase[Response], Generic[Request, Response]):

@@ -18,10 +18,13 @@ __all__ = [
     "PLAIN",
     "BothBase",
     "BothClient",
+    "BothSyncClient",
     "ObjectBase",
     "ObjectClient",
+    "ObjectSyncClient",
     "PlainBase",
     "PlainClient",
+    "PlainSyncClient",
 ]
 
 _plain = gosdk_pb2.DESCRIPTOR.services_by_name["Plain"]
@@ -83,6 +86,27 @@ class PlainClient(restate.Client):
         return restate.Method(self, PLAIN.methods[1])
 
     # @@protoc_insertion_point(client:gosdk.v1.Plain)
+
+
+class PlainSyncClient(restate.SyncClient):
+    """The service gosdk.v1.Plain.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def do(self) -> restate.SyncMethod[gosdk_pb2.Key, gosdk_pb2.Key]:
+        """The rpc Do."""
+        return restate.SyncMethod(self, PLAIN.methods[0])
+
+    @property
+    def ignored(self) -> restate.SyncMethod[gosdk_pb2.Key, gosdk_pb2.Key]:
+        """A service without a key has nothing to share."""
+        return restate.SyncMethod(self, PLAIN.methods[1])
+
+    # @@protoc_insertion_point(sync_client:gosdk.v1.Plain)
 
 
 _object = gosdk_pb2.DESCRIPTOR.services_by_name["Object"]
@@ -165,6 +189,32 @@ class ObjectClient(restate.Client):
     # @@protoc_insertion_point(client:gosdk.v1.Object)
 
 
+class ObjectSyncClient(restate.SyncClient):
+    """The service gosdk.v1.Object.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def do(self) -> restate.SyncMethod[gosdk_pb2.Key, gosdk_pb2.Key]:
+        """The rpc Do."""
+        return restate.SyncMethod(self, OBJECT.methods[0])
+
+    @property
+    def turn(self) -> restate.SyncMethod[gosdk_pb2.Key, gosdk_pb2.Key]:
+        """The rpc Turn."""
+        return restate.SyncMethod(self, OBJECT.methods[1])
+
+    @property
+    def look(self) -> restate.SyncMethod[gosdk_pb2.Key, gosdk_pb2.Key]:
+        """The rpc Look."""
+        return restate.SyncMethod(self, OBJECT.methods[2])
+
+    # @@protoc_insertion_point(sync_client:gosdk.v1.Object)
+
+
 _both = gosdk_pb2.DESCRIPTOR.services_by_name["Both"]
 BOTH: Final = restate.ServiceDescriptor(
     abi=1,
@@ -208,6 +258,22 @@ class BothClient(restate.Client):
         return restate.Method(self, BOTH.methods[0])
 
     # @@protoc_insertion_point(client:gosdk.v1.Both)
+
+
+class BothSyncClient(restate.SyncClient):
+    """The service gosdk.v1.Both.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def do(self) -> restate.SyncMethod[gosdk_pb2.Key, gosdk_pb2.Key]:
+        """The rpc Do."""
+        return restate.SyncMethod(self, BOTH.methods[0])
+
+    # @@protoc_insertion_point(sync_client:gosdk.v1.Both)
 
 
 # @@protoc_insertion_point(module)

@@ -16,6 +16,7 @@ __all__ = [
     "THINGS",
     "ThingsBase",
     "ThingsClient",
+    "ThingsSyncClient",
 ]
 
 _things = bare_pb2.DESCRIPTOR.services_by_name["Things"]
@@ -61,6 +62,22 @@ class ThingsClient(restate.Client):
         return restate.Method(self, THINGS.methods[0])
 
     # @@protoc_insertion_point(client:Things)
+
+
+class ThingsSyncClient(restate.SyncClient):
+    """The service Things.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def touch(self) -> restate.SyncMethod[bare_pb2.Thing, bare_pb2.Thing]:
+        """The rpc Touch."""
+        return restate.SyncMethod(self, THINGS.methods[0])
+
+    # @@protoc_insertion_point(sync_client:Things)
 
 
 # @@protoc_insertion_point(module)

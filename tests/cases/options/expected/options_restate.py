@@ -23,14 +23,17 @@ __all__ = [
     "CounterClient",
     "CounterContext",
     "CounterState",
+    "CounterSyncClient",
     "SessionBase",
     "SessionClient",
     "SessionContext",
     "SessionState",
+    "SessionSyncClient",
     "SharedSessionContext",
     "SharedSessionState",
     "TotalsBase",
     "TotalsClient",
+    "TotalsSyncClient",
 ]
 
 _session = _options_pb2.DESCRIPTOR.services_by_name["Session"]
@@ -246,6 +249,27 @@ class SessionClient(restate.Client):
     # @@protoc_insertion_point(client:options.v1.Session)
 
 
+class SessionSyncClient(restate.SyncClient):
+    """A cart for each user.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @builtins.property
+    def add(self) -> restate.SyncMethod[_options_pb2.Key, _options_pb2.Cart]:
+        """The rpc Add."""
+        return restate.SyncMethod(self, SESSION.methods[0])
+
+    @builtins.property
+    def show(self) -> restate.SyncMethod[_options_pb2.Key, _options_pb2.Cart]:
+        """Looks, and changes nothing."""
+        return restate.SyncMethod(self, SESSION.methods[1])
+
+    # @@protoc_insertion_point(sync_client:options.v1.Session)
+
+
 _totals = _options_pb2.DESCRIPTOR.services_by_name["Totals"]
 TOTALS: Final = restate.ServiceDescriptor(
     abi=1,
@@ -310,6 +334,27 @@ class TotalsClient(restate.Client):
         return restate.EmptyMethod(self, TOTALS.methods[1])
 
     # @@protoc_insertion_point(client:options.v1.Totals)
+
+
+class TotalsSyncClient(restate.SyncClient):
+    """Shared handlers without declared state.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @builtins.property
+    def add(self) -> restate.SyncEmptyMethod[None]:
+        """The rpc Add."""
+        return restate.SyncEmptyMethod(self, TOTALS.methods[0])
+
+    @builtins.property
+    def show(self) -> restate.SyncEmptyMethod[None]:
+        """The rpc Show."""
+        return restate.SyncEmptyMethod(self, TOTALS.methods[1])
+
+    # @@protoc_insertion_point(sync_client:options.v1.Totals)
 
 
 _counter = _options_pb2.DESCRIPTOR.services_by_name["Counter"]
@@ -379,6 +424,22 @@ class CounterClient(restate.Client):
         return restate.EmptyMethod(self, COUNTER.methods[0])
 
     # @@protoc_insertion_point(client:options.v1.Counter)
+
+
+class CounterSyncClient(restate.SyncClient):
+    """Declared state without shared handlers.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @builtins.property
+    def add(self) -> restate.SyncEmptyMethod[None]:
+        """The rpc Add."""
+        return restate.SyncEmptyMethod(self, COUNTER.methods[0])
+
+    # @@protoc_insertion_point(sync_client:options.v1.Counter)
 
 
 # @@protoc_insertion_point(module)

@@ -17,8 +17,10 @@ __all__ = [
     "PLAIN",
     "AnnotatedBase",
     "AnnotatedClient",
+    "AnnotatedSyncClient",
     "PlainBase",
     "PlainClient",
+    "PlainSyncClient",
 ]
 
 _plain = all_pb2.DESCRIPTOR.services_by_name["Plain"]
@@ -66,6 +68,22 @@ class PlainClient(restate.Client):
     # @@protoc_insertion_point(client:all.Plain)
 
 
+class PlainSyncClient(restate.SyncClient):
+    """Nobody wrote this one for durable calls.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def get(self) -> restate.SyncMethod[all_pb2.Item, all_pb2.Item]:
+        """The rpc Get."""
+        return restate.SyncMethod(self, PLAIN.methods[0])
+
+    # @@protoc_insertion_point(sync_client:all.Plain)
+
+
 _annotated = all_pb2.DESCRIPTOR.services_by_name["Annotated"]
 ANNOTATED: Final = restate.ServiceDescriptor(
     abi=1,
@@ -108,6 +126,22 @@ class AnnotatedClient(restate.Client):
         return restate.Method(self, ANNOTATED.methods[0])
 
     # @@protoc_insertion_point(client:all.Annotated)
+
+
+class AnnotatedSyncClient(restate.SyncClient):
+    """The service all.Annotated.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def get(self) -> restate.SyncMethod[all_pb2.Item, all_pb2.Item]:
+        """The rpc Get."""
+        return restate.SyncMethod(self, ANNOTATED.methods[0])
+
+    # @@protoc_insertion_point(sync_client:all.Annotated)
 
 
 # @@protoc_insertion_point(module)

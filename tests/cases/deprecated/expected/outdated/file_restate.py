@@ -17,6 +17,7 @@ __all__ = [
     "IN_OLD_FILE",
     "InOldFileBase",
     "InOldFileClient",
+    "InOldFileSyncClient",
 ]
 
 _in_old_file = file_pb2.DESCRIPTOR.services_by_name["InOldFile"]
@@ -65,6 +66,23 @@ class InOldFileClient(restate.Client):
         return restate.EmptyMethod(self, IN_OLD_FILE.methods[0])
 
     # @@protoc_insertion_point(client:outdated.InOldFile)
+
+
+@restate.deprecated("the service outdated.InOldFile is deprecated", category=None)
+class InOldFileSyncClient(restate.SyncClient):
+    """The service outdated.InOldFile.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncEmptyMethod[None]:
+        """The rpc Call."""
+        return restate.SyncEmptyMethod(self, IN_OLD_FILE.methods[0])
+
+    # @@protoc_insertion_point(sync_client:outdated.InOldFile)
 
 
 # @@protoc_insertion_point(module)

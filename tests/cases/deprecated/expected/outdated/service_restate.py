@@ -17,8 +17,10 @@ __all__ = [
     "PARTLY",
     "GoneBase",
     "GoneClient",
+    "GoneSyncClient",
     "PartlyBase",
     "PartlyClient",
+    "PartlySyncClient",
 ]
 
 _partly = service_pb2.DESCRIPTOR.services_by_name["Partly"]
@@ -85,6 +87,28 @@ class PartlyClient(restate.Client):
     # @@protoc_insertion_point(client:outdated.Partly)
 
 
+class PartlySyncClient(restate.SyncClient):
+    """Some of it is old.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def now(self) -> restate.SyncMethod[service_pb2.Item, service_pb2.Item]:
+        """The rpc Now."""
+        return restate.SyncMethod(self, PARTLY.methods[0])
+
+    @property
+    @restate.deprecated("outdated.Partly/Before is deprecated", category=None)
+    def before(self) -> restate.SyncMethod[service_pb2.Item, service_pb2.Old]:
+        """Use Now."""
+        return restate.SyncMethod(self, PARTLY.methods[1])
+
+    # @@protoc_insertion_point(sync_client:outdated.Partly)
+
+
 _gone = service_pb2.DESCRIPTOR.services_by_name["Gone"]
 GONE: Final = restate.ServiceDescriptor(
     abi=1,
@@ -129,6 +153,23 @@ class GoneClient(restate.Client):
         return restate.Method(self, GONE.methods[0])
 
     # @@protoc_insertion_point(client:outdated.Gone)
+
+
+@restate.deprecated("the service outdated.Gone is deprecated", category=None)
+class GoneSyncClient(restate.SyncClient):
+    """The service outdated.Gone.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def call(self) -> restate.SyncMethod[service_pb2.Item, service_pb2.Item]:
+        """The rpc Call."""
+        return restate.SyncMethod(self, GONE.methods[0])
+
+    # @@protoc_insertion_point(sync_client:outdated.Gone)
 
 
 # @@protoc_insertion_point(module)

@@ -16,6 +16,7 @@ __all__ = [
     "OF2023",
     "Of2023Base",
     "Of2023Client",
+    "Of2023SyncClient",
 ]
 
 _of2023 = of_2023_pb2.DESCRIPTOR.services_by_name["Of2023"]
@@ -61,6 +62,22 @@ class Of2023Client(restate.Client):
         return restate.Method(self, OF2023.methods[0])
 
     # @@protoc_insertion_point(client:editions.Of2023)
+
+
+class Of2023SyncClient(restate.SyncClient):
+    """The service editions.Of2023.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def use(self) -> restate.SyncMethod[of_2023_pb2.Request2023, of_2023_pb2.Request2023.Nested]:
+        """The rpc Use."""
+        return restate.SyncMethod(self, OF2023.methods[0])
+
+    # @@protoc_insertion_point(sync_client:editions.Of2023)
 
 
 # @@protoc_insertion_point(module)

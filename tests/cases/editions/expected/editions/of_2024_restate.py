@@ -16,6 +16,7 @@ __all__ = [
     "OF2024",
     "Of2024Base",
     "Of2024Client",
+    "Of2024SyncClient",
 ]
 
 _of2024 = of_2024_pb2.DESCRIPTOR.services_by_name["Of2024"]
@@ -61,6 +62,22 @@ class Of2024Client(restate.Client):
         return restate.Method(self, OF2024.methods[0])
 
     # @@protoc_insertion_point(client:editions.Of2024)
+
+
+class Of2024SyncClient(restate.SyncClient):
+    """The service editions.Of2024.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def use(self) -> restate.SyncMethod[of_2024_pb2.Request2024, of_2024_pb2.Request2024]:
+        """The rpc Use."""
+        return restate.SyncMethod(self, OF2024.methods[0])
+
+    # @@protoc_insertion_point(sync_client:editions.Of2024)
 
 
 # @@protoc_insertion_point(module)

@@ -17,6 +17,7 @@ __all__ = [
     "NOTHING",
     "NothingBase",
     "NothingClient",
+    "NothingSyncClient",
 ]
 
 _nothing = _empty_pb2.DESCRIPTOR.services_by_name["Nothing"]
@@ -113,6 +114,37 @@ class NothingClient(restate.Client):
         return restate.Method(self, NOTHING.methods[3])
 
     # @@protoc_insertion_point(client:empty.Nothing)
+
+
+class NothingSyncClient(restate.SyncClient):
+    """The service empty.Nothing.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def in_(self) -> restate.SyncEmptyMethod[_empty_pb2.Empty]:
+        """The rpc In."""
+        return restate.SyncEmptyMethod(self, NOTHING.methods[0])
+
+    @property
+    def out(self) -> restate.SyncMethod[_empty_pb2.Empty, None]:
+        """The rpc Out."""
+        return restate.SyncMethod(self, NOTHING.methods[1])
+
+    @property
+    def both(self) -> restate.SyncEmptyMethod[None]:
+        """The rpc Both."""
+        return restate.SyncEmptyMethod(self, NOTHING.methods[2])
+
+    @property
+    def own(self) -> restate.SyncMethod[_empty_pb2.Empty, _empty_pb2.Empty]:
+        """The rpc Own."""
+        return restate.SyncMethod(self, NOTHING.methods[3])
+
+    # @@protoc_insertion_point(sync_client:empty.Nothing)
 
 
 # @@protoc_insertion_point(module)

@@ -17,6 +17,7 @@ __all__ = [
     "NOTHING",
     "NothingBase",
     "NothingClient",
+    "NothingSyncClient",
 ]
 
 _nothing = _empty_pb2.DESCRIPTOR.services_by_name["Nothing"]
@@ -61,6 +62,22 @@ class NothingClient(restate.Client):
         return restate.Method(self, NOTHING.methods[0])
 
     # @@protoc_insertion_point(client:empty_keep.Nothing)
+
+
+class NothingSyncClient(restate.SyncClient):
+    """The service empty_keep.Nothing.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def in_(self) -> restate.SyncMethod[empty_pb2.Empty, empty_pb2.Empty]:
+        """The rpc In."""
+        return restate.SyncMethod(self, NOTHING.methods[0])
+
+    # @@protoc_insertion_point(sync_client:empty_keep.Nothing)
 
 
 # @@protoc_insertion_point(module)

@@ -18,6 +18,7 @@ __all__ = [
     "EVENTS",
     "EventsBase",
     "EventsClient",
+    "EventsSyncClient",
 ]
 
 _events = handler_pb2.DESCRIPTOR.services_by_name["Events"]
@@ -83,6 +84,27 @@ class EventsClient(restate.Client):
         return restate.Method(self, EVENTS.methods[1])
 
     # @@protoc_insertion_point(client:events.Events)
+
+
+class EventsSyncClient(restate.SyncClient):
+    """The KEY is in the imported message.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def handle(self) -> restate.SyncMethod[events_pb2.Event, None]:
+        """The rpc Handle."""
+        return restate.SyncMethod(self, EVENTS.methods[0])
+
+    @property
+    def decode(self) -> restate.SyncMethod[handler_pb2.Order, None]:
+        """The rpc Decode."""
+        return restate.SyncMethod(self, EVENTS.methods[1])
+
+    # @@protoc_insertion_point(sync_client:events.Events)
 
 
 # @@protoc_insertion_point(module)

@@ -24,6 +24,7 @@ __all__ = [
     "DIGITS",
     "DigitsBase",
     "DigitsClient",
+    "DigitsSyncClient",
 ]
 
 _digits = x_pb2.DESCRIPTOR.services_by_name["Digits"]
@@ -69,6 +70,22 @@ class DigitsClient(restate.Client):
         return restate.Method(self, DIGITS.methods[0])
 
     # @@protoc_insertion_point(client:names.digit.Digits)
+
+
+class DigitsSyncClient(restate.SyncClient):
+    """The service names.digit.Digits.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def show(self) -> restate.SyncMethod[message_Digit, message_Digit_None]:
+        """The rpc Show."""
+        return restate.SyncMethod(self, DIGITS.methods[0])
+
+    # @@protoc_insertion_point(sync_client:names.digit.Digits)
 
 
 # @@protoc_insertion_point(module)

@@ -22,6 +22,7 @@ __all__ = [
     "WORDS",
     "WordsBase",
     "WordsClient",
+    "WordsSyncClient",
 ]
 
 _words = import_pb2.DESCRIPTOR.services_by_name["Words"]
@@ -67,6 +68,22 @@ class WordsClient(restate.Client):
         return restate.Method(self, WORDS.methods[0])
 
     # @@protoc_insertion_point(client:names.word.Words)
+
+
+class WordsSyncClient(restate.SyncClient):
+    """The service names.word.Words.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def say(self) -> restate.SyncMethod[message_Word, message_Word]:
+        """The rpc Say."""
+        return restate.SyncMethod(self, WORDS.methods[0])
+
+    # @@protoc_insertion_point(sync_client:names.word.Words)
 
 
 # @@protoc_insertion_point(module)

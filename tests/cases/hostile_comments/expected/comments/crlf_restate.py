@@ -18,6 +18,7 @@ __all__ = [
     "QUOTES",
     "QuotesBase",
     "QuotesClient",
+    "QuotesSyncClient",
 ]
 
 _quotes = crlf_pb2.DESCRIPTOR.services_by_name["Quotes"]
@@ -267,6 +268,84 @@ class QuotesClient(restate.Client):
         return restate.Method(self, QUOTES.methods[11])
 
     # @@protoc_insertion_point(client:comments.Quotes)
+
+
+class QuotesSyncClient(restate.SyncClient):
+    """Ends with a backslash \\
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def one(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """Ends with a quote \""""
+        return restate.SyncMethod(self, QUOTES.methods[0])
+
+    @property
+    def two(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """\"\"\"\"\"\"\" seven, and \\x41 \\N{DASH} \\u12 \\"""
+        return restate.SyncMethod(self, QUOTES.methods[1])
+
+    @property
+    def three(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """'''"""
+        return restate.SyncMethod(self, QUOTES.methods[2])
+
+    @property
+    def four(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """\""""
+        return restate.SyncMethod(self, QUOTES.methods[3])
+
+    @property
+    def five(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """\"\""""
+        return restate.SyncMethod(self, QUOTES.methods[4])
+
+    @property
+    def six(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """Grüße \u2028 \xa0 🎟 \ufeff \u202e reversed"""
+        return restate.SyncMethod(self, QUOTES.methods[5])
+
+    @property
+    def seven(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """A tab\there, a bell \x07, an escape \x1b[31m and a form feed \x0c."""
+        return restate.SyncMethod(self, QUOTES.methods[6])
+
+    @property
+    def eight(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """{{ jinja }} {% raw %} {# comment #}"""
+        return restate.SyncMethod(self, QUOTES.methods[7])
+
+    @property
+    def nine(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """Ends with
+        a backslash \\
+        """
+        return restate.SyncMethod(self, QUOTES.methods[8])
+
+    @property
+    def ten(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """The rpc Ten."""
+        return restate.SyncMethod(self, QUOTES.methods[9])
+
+    @property
+    def eleven(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """A very long comment that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on and "quotes" something.
+        Second line.
+        """
+        return restate.SyncMethod(self, QUOTES.methods[10])
+
+    @property
+    def twelve(self) -> restate.SyncMethod[crlf_pb2.Note, crlf_pb2.Note]:
+        """Lines
+          indented
+        less
+        """
+        return restate.SyncMethod(self, QUOTES.methods[11])
+
+    # @@protoc_insertion_point(sync_client:comments.Quotes)
 
 
 # @@protoc_insertion_point(module)

@@ -31,12 +31,16 @@ __all__ = [
     "SERVICE__HIDDEN",
     "AbcBase",
     "AbcClient",
+    "AbcSyncClient",
     "FinalBase",
     "FinalClient",
+    "FinalSyncClient",
     "RestateBase",
     "RestateClient",
+    "RestateSyncClient",
     "Service__HiddenBase",
     "Service__HiddenClient",
+    "Service__HiddenSyncClient",
 ]
 
 _restate_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Restate"]
@@ -476,6 +480,137 @@ class RestateClient(_restate.Client):
     # @@protoc_insertion_point(client:hostile.Restate)
 
 
+class RestateSyncClient(_restate.SyncClient):
+    """Rpcs with the names of everything that a module could import or use.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @_builtins.property
+    def property(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.Any]:
+        """The rpc property."""
+        return _restate.SyncMethod(self, RESTATE.methods[0])
+
+    @_builtins.property
+    def builtins(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.Any]:
+        """The rpc builtins."""
+        return _restate.SyncMethod(self, RESTATE.methods[1])
+
+    @_builtins.property
+    def restate(self) -> _restate.SyncMethod[_errors_pb2.Command, _errors_pb2.Response]:
+        """The rpc restate."""
+        return _restate.SyncMethod(self, RESTATE.methods[2])
+
+    @_builtins.property
+    def restate_runtime(self) -> _restate.SyncMethod[_errors_pb2.Command, _errors_pb2.Response]:
+        """The rpc Restate_runtime."""
+        return _restate.SyncMethod(self, RESTATE.methods[3])
+
+    @_builtins.property
+    def errors_pb2(self) -> _restate.SyncMethod[_errors_pb2.Request, _errors_pb2.Method]:
+        """The rpc errors_pb2."""
+        return _restate.SyncMethod(self, RESTATE.methods[4])
+
+    @_builtins.property
+    def rpc_errors_pb2(self) -> _restate.SyncMethod[_errors_pb2.Request, _errors_pb2.Method]:
+        """The rpc _errors_pb2."""
+        return _restate.SyncMethod(self, RESTATE.methods[5])
+
+    @_builtins.property
+    def self(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc self."""
+        return _restate.SyncMethod(self, RESTATE.methods[6])
+
+    @_builtins.property
+    def ctx(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc ctx."""
+        return _restate.SyncMethod(self, RESTATE.methods[7])
+
+    @_builtins.property
+    def request(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.Request]:
+        """The rpc request."""
+        return _restate.SyncMethod(self, RESTATE.methods[8])
+
+    @_builtins.property
+    def abc(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.annotations]:
+        """The rpc abc."""
+        return _restate.SyncMethod(self, RESTATE.methods[9])
+
+    @_builtins.property
+    def typing(self) -> _restate.SyncMethod[_errors_pb2.List, message___Private]:
+        """The rpc typing."""
+        return _restate.SyncMethod(self, RESTATE.methods[10])
+
+    @_builtins.property
+    def final(self) -> _restate.SyncMethod[message___Private, message_DESCRIPTOR]:
+        """The rpc Final."""
+        return _restate.SyncMethod(self, RESTATE.methods[11])
+
+    @_builtins.property
+    def descriptor_pool(self) -> _restate.SyncMethod[message___Private, message___Private___Inner]:
+        """The rpc Descriptor_pool."""
+        return _restate.SyncMethod(self, RESTATE.methods[12])
+
+    @_builtins.property
+    def rpc__init__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc __init__."""
+        return _restate.SyncMethod(self, RESTATE.methods[13])
+
+    @_builtins.property
+    def rpc__class__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc __class__."""
+        return _restate.SyncMethod(self, RESTATE.methods[14])
+
+    @_builtins.property
+    def rpc__slots__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc __slots__."""
+        return _restate.SyncMethod(self, RESTATE.methods[15])
+
+    @_builtins.property
+    def rpc__dict__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc __dict__."""
+        return _restate.SyncMethod(self, RESTATE.methods[16])
+
+    @_builtins.property
+    def rpc__restate_service__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc __restate_service__."""
+        return _restate.SyncMethod(self, RESTATE.methods[17])
+
+    @_builtins.property
+    def rpc__restate_caller__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc __restate_caller__."""
+        return _restate.SyncMethod(self, RESTATE.methods[18])
+
+    @_builtins.property
+    def rpc_abc_impl(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc _abc_impl."""
+        return _restate.SyncMethod(self, RESTATE.methods[19])
+
+    @_builtins.property
+    def str(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc Str."""
+        return _restate.SyncMethod(self, RESTATE.methods[20])
+
+    @_builtins.property
+    def register(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc Register."""
+        return _restate.SyncMethod(self, RESTATE.methods[21])
+
+    @_builtins.property
+    def message(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc Message."""
+        return _restate.SyncMethod(self, RESTATE.methods[22])
+
+    @_builtins.property
+    def another(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2_1.Other]:
+        """The rpc Another."""
+        return _restate.SyncMethod(self, RESTATE.methods[23])
+
+    # @@protoc_insertion_point(sync_client:hostile.Restate)
+
+
 _abc_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Abc"]
 ABC: Final = _restate.ServiceDescriptor(
     abi=1,
@@ -518,6 +653,22 @@ class AbcClient(_restate.Client):
         return _restate.Method(self, ABC.methods[0])
 
     # @@protoc_insertion_point(client:hostile.Abc)
+
+
+class AbcSyncClient(_restate.SyncClient):
+    """The service hostile.Abc.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @_builtins.property
+    def property(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc Property."""
+        return _restate.SyncMethod(self, ABC.methods[0])
+
+    # @@protoc_insertion_point(sync_client:hostile.Abc)
 
 
 _service__hidden = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["__Hidden"]
@@ -564,6 +715,22 @@ class Service__HiddenClient(_restate.Client):
     # @@protoc_insertion_point(client:hostile.__Hidden)
 
 
+class Service__HiddenSyncClient(_restate.SyncClient):
+    """The service hostile.__Hidden.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @_builtins.property
+    def call(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc Call."""
+        return _restate.SyncMethod(self, SERVICE__HIDDEN.methods[0])
+
+    # @@protoc_insertion_point(sync_client:hostile.__Hidden)
+
+
 _final = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Final"]
 FINAL: Final = _restate.ServiceDescriptor(
     abi=1,
@@ -606,6 +773,22 @@ class FinalClient(_restate.Client):
         return _restate.Method(self, FINAL.methods[0])
 
     # @@protoc_insertion_point(client:hostile.Final)
+
+
+class FinalSyncClient(_restate.SyncClient):
+    """The service hostile.Final.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @_builtins.property
+    def type_checking(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc TYPE_CHECKING."""
+        return _restate.SyncMethod(self, FINAL.methods[0])
+
+    # @@protoc_insertion_point(sync_client:hostile.Final)
 
 
 # @@protoc_insertion_point(module)

@@ -16,6 +16,7 @@ __all__ = [
     "USER",
     "UserBase",
     "UserClient",
+    "UserSyncClient",
 ]
 
 _user = user_pb2.DESCRIPTOR.services_by_name["User"]
@@ -61,6 +62,22 @@ class UserClient(restate.Client):
         return restate.Method(self, USER.methods[0])
 
     # @@protoc_insertion_point(client:public.User)
+
+
+class UserSyncClient(restate.SyncClient):
+    """The service public.User.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def use(self) -> restate.SyncMethod[back_pb2.Back, back_pb2.Back]:
+        """The rpc Use."""
+        return restate.SyncMethod(self, USER.methods[0])
+
+    # @@protoc_insertion_point(sync_client:public.User)
 
 
 # @@protoc_insertion_point(module)

@@ -27,6 +27,7 @@ __all__ = [
     "IMPORT",
     "importBase",
     "importClient",
+    "importSyncClient",
 ]
 
 _import = words_pb2.DESCRIPTOR.services_by_name["import"]
@@ -174,6 +175,52 @@ class importClient(restate.Client):
         return restate.Method(self, IMPORT.methods[6])
 
     # @@protoc_insertion_point(client:keywords.import)
+
+
+class importSyncClient(restate.SyncClient):
+    """The service keywords.import.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def class_(self) -> restate.SyncMethod[message_None, message_class]:
+        """The rpc class."""
+        return restate.SyncMethod(self, IMPORT.methods[0])
+
+    @property
+    def class__(self) -> restate.SyncMethod[message_None, message_class]:
+        """The rpc class_."""
+        return restate.SyncMethod(self, IMPORT.methods[1])
+
+    @property
+    def class___(self) -> restate.SyncMethod[message_None, message_None_lambda]:
+        """The rpc class__."""
+        return restate.SyncMethod(self, IMPORT.methods[2])
+
+    @property
+    def none(self) -> restate.SyncMethod[message_None, message_None]:
+        """The rpc None."""
+        return restate.SyncMethod(self, IMPORT.methods[3])
+
+    @property
+    def import_(self) -> restate.SyncMethod[message_None, message_True]:
+        """The rpc Import."""
+        return restate.SyncMethod(self, IMPORT.methods[4])
+
+    @property
+    def match(self) -> restate.SyncMethod[message_None, message_class]:
+        """The rpc Match."""
+        return restate.SyncMethod(self, IMPORT.methods[5])
+
+    @property
+    def type(self) -> restate.SyncMethod[message_None, message_class]:
+        """The rpc Type."""
+        return restate.SyncMethod(self, IMPORT.methods[6])
+
+    # @@protoc_insertion_point(sync_client:keywords.import)
 
 
 # @@protoc_insertion_point(module)

@@ -16,6 +16,7 @@ __all__ = [
     "STOCK",
     "StockBase",
     "StockClient",
+    "StockSyncClient",
 ]
 
 _stock = silent_pb2.DESCRIPTOR.services_by_name["Stock"]
@@ -61,6 +62,22 @@ class StockClient(restate.Client):
         return restate.Method(self, STOCK.methods[0])
 
     # @@protoc_insertion_point(client:silent.Stock)
+
+
+class StockSyncClient(restate.SyncClient):
+    """The service silent.Stock.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[silent_pb2.Item, silent_pb2.Item]:
+        """The rpc Add."""
+        return restate.SyncMethod(self, STOCK.methods[0])
+
+    # @@protoc_insertion_point(sync_client:silent.Stock)
 
 
 # @@protoc_insertion_point(module)

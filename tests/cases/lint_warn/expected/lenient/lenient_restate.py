@@ -16,6 +16,7 @@ __all__ = [
     "STOCK",
     "StockBase",
     "StockClient",
+    "StockSyncClient",
 ]
 
 _stock = lenient_pb2.DESCRIPTOR.services_by_name["Stock"]
@@ -61,6 +62,22 @@ class StockClient(restate.Client):
         return restate.Method(self, STOCK.methods[0])
 
     # @@protoc_insertion_point(client:lenient.Stock)
+
+
+class StockSyncClient(restate.SyncClient):
+    """The service lenient.Stock.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[lenient_pb2.Item, lenient_pb2.Item]:
+        """The rpc Add."""
+        return restate.SyncMethod(self, STOCK.methods[0])
+
+    # @@protoc_insertion_point(sync_client:lenient.Stock)
 
 
 # @@protoc_insertion_point(module)

@@ -16,6 +16,7 @@ __all__ = [
     "DEEP",
     "DeepBase",
     "DeepClient",
+    "DeepSyncClient",
 ]
 
 _deep = deep_pb2.DESCRIPTOR.services_by_name["Deep"]
@@ -78,6 +79,27 @@ class DeepClient(restate.Client):
         return restate.Method(self, DEEP.methods[1])
 
     # @@protoc_insertion_point(client:nested.Deep)
+
+
+class DeepSyncClient(restate.SyncClient):
+    """The service nested.Deep.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def dive(self) -> restate.SyncMethod[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer.Middle]:
+        """The rpc Dive."""
+        return restate.SyncMethod(self, DEEP.methods[0])
+
+    @property
+    def surface(self) -> restate.SyncMethod[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer]:
+        """The rpc Surface."""
+        return restate.SyncMethod(self, DEEP.methods[1])
+
+    # @@protoc_insertion_point(sync_client:nested.Deep)
 
 
 # @@protoc_insertion_point(module)

@@ -16,6 +16,7 @@ __all__ = [
     "KEYS",
     "KeysBase",
     "KeysClient",
+    "KeysSyncClient",
 ]
 
 _keys = optional_pb2.DESCRIPTOR.services_by_name["Keys"]
@@ -61,6 +62,22 @@ class KeysClient(restate.Client):
         return restate.Method(self, KEYS.methods[0])
 
     # @@protoc_insertion_point(client:optional.Keys)
+
+
+class KeysSyncClient(restate.SyncClient):
+    """The service optional.Keys.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def use(self) -> restate.SyncMethod[optional_pb2.Key, optional_pb2.Key]:
+        """The rpc Use."""
+        return restate.SyncMethod(self, KEYS.methods[0])
+
+    # @@protoc_insertion_point(sync_client:optional.Keys)
 
 
 # @@protoc_insertion_point(module)

@@ -16,6 +16,7 @@ __all__ = [
     "ANCIENT",
     "AncientBase",
     "AncientClient",
+    "AncientSyncClient",
 ]
 
 _ancient = old_pb2.DESCRIPTOR.services_by_name["Ancient"]
@@ -61,6 +62,22 @@ class AncientClient(restate.Client):
         return restate.Method(self, ANCIENT.methods[0])
 
     # @@protoc_insertion_point(client:old.Ancient)
+
+
+class AncientSyncClient(restate.SyncClient):
+    """The service old.Ancient.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def use(self) -> restate.SyncMethod[old_pb2.Old, old_pb2.Old.Part]:
+        """The rpc Use."""
+        return restate.SyncMethod(self, ANCIENT.methods[0])
+
+    # @@protoc_insertion_point(sync_client:old.Ancient)
 
 
 # @@protoc_insertion_point(module)

@@ -19,12 +19,16 @@ __all__ = [
     "TILL",
     "HTTPGateway2GoBase",
     "HTTPGateway2GoClient",
+    "HTTPGateway2GoSyncClient",
     "NothingBase",
     "NothingClient",
+    "NothingSyncClient",
     "StockBase",
     "StockClient",
+    "StockSyncClient",
     "TillBase",
     "TillClient",
+    "TillSyncClient",
 ]
 
 _stock = shop_pb2.DESCRIPTOR.services_by_name["Stock"]
@@ -96,6 +100,29 @@ class StockClient(restate.Client):
         return restate.Method(self, STOCK.methods[1])
 
     # @@protoc_insertion_point(client:services.Stock)
+
+
+class StockSyncClient(restate.SyncClient):
+    """Keeps stock.
+
+    Second paragraph.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[shop_pb2.Item, shop_pb2.Total]:
+        """Adds."""
+        return restate.SyncMethod(self, STOCK.methods[0])
+
+    @property
+    def remove(self) -> restate.SyncMethod[shop_pb2.Item, shop_pb2.Total]:
+        """A comment behind it."""
+        return restate.SyncMethod(self, STOCK.methods[1])
+
+    # @@protoc_insertion_point(sync_client:services.Stock)
 
 
 _http_gateway2_go = shop_pb2.DESCRIPTOR.services_by_name["HTTPGateway2Go"]
@@ -180,6 +207,33 @@ class HTTPGateway2GoClient(restate.Client):
     # @@protoc_insertion_point(client:services.HTTPGateway2Go)
 
 
+class HTTPGateway2GoSyncClient(restate.SyncClient):
+    """A block comment
+    with a margin.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[shop_pb2.Item, shop_pb2.Total]:
+        """The rpc names of another service again."""
+        return restate.SyncMethod(self, HTTP_GATEWAY2_GO.methods[0])
+
+    @property
+    def get_http_url(self) -> restate.SyncMethod[shop_pb2.Total, shop_pb2.Total]:
+        """The rpc GetHTTPUrl."""
+        return restate.SyncMethod(self, HTTP_GATEWAY2_GO.methods[1])
+
+    @property
+    def get_v2_item(self) -> restate.SyncMethod[shop_pb2.Total, shop_pb2.Item]:
+        """The rpc getV2Item."""
+        return restate.SyncMethod(self, HTTP_GATEWAY2_GO.methods[2])
+
+    # @@protoc_insertion_point(sync_client:services.HTTPGateway2Go)
+
+
 _till = shop_pb2.DESCRIPTOR.services_by_name["Till"]
 TILL: Final = restate.ServiceDescriptor(
     abi=1,
@@ -224,6 +278,22 @@ class TillClient(restate.Client):
     # @@protoc_insertion_point(client:services.Till)
 
 
+class TillSyncClient(restate.SyncClient):
+    """The service services.Till.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def count(self) -> restate.SyncMethod[shop_pb2.Total, shop_pb2.Total]:
+        """The rpc Count."""
+        return restate.SyncMethod(self, TILL.methods[0])
+
+    # @@protoc_insertion_point(sync_client:services.Till)
+
+
 _nothing = shop_pb2.DESCRIPTOR.services_by_name["Nothing"]
 NOTHING: Final = restate.ServiceDescriptor(
     abi=1,
@@ -250,6 +320,17 @@ class NothingClient(restate.Client):
     __slots__ = ()
 
     # @@protoc_insertion_point(client:services.Nothing)
+
+
+class NothingSyncClient(restate.SyncClient):
+    """Durable, and there is nothing to call yet.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    # @@protoc_insertion_point(sync_client:services.Nothing)
 
 
 # @@protoc_insertion_point(module)

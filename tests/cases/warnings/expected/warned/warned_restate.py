@@ -18,10 +18,13 @@ __all__ = [
     "UNKEYED",
     "KeyedBase",
     "KeyedClient",
+    "KeyedSyncClient",
     "SingletonBase",
     "SingletonClient",
+    "SingletonSyncClient",
     "UnkeyedBase",
     "UnkeyedClient",
+    "UnkeyedSyncClient",
 ]
 
 _unkeyed = warned_pb2.DESCRIPTOR.services_by_name["Unkeyed"]
@@ -84,6 +87,27 @@ class UnkeyedClient(restate.Client):
     # @@protoc_insertion_point(client:warned.Unkeyed)
 
 
+class UnkeyedSyncClient(restate.SyncClient):
+    """The service warned.Unkeyed.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[warned_pb2.Item, warned_pb2.Item]:
+        """The rpc Add."""
+        return restate.SyncMethod(self, UNKEYED.methods[0])
+
+    @property
+    def use(self) -> restate.SyncMethod[warned_pb2.Shared, warned_pb2.Item]:
+        """The rpc Use."""
+        return restate.SyncMethod(self, UNKEYED.methods[1])
+
+    # @@protoc_insertion_point(sync_client:warned.Unkeyed)
+
+
 _singleton = warned_pb2.DESCRIPTOR.services_by_name["Singleton"]
 SINGLETON: Final = restate.ServiceDescriptor(
     abi=1,
@@ -126,6 +150,22 @@ class SingletonClient(restate.Client):
         return restate.Method(self, SINGLETON.methods[0])
 
     # @@protoc_insertion_point(client:warned.Singleton)
+
+
+class SingletonSyncClient(restate.SyncClient):
+    """The service warned.Singleton.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[warned_pb2.Item, warned_pb2.Item]:
+        """The rpc Add."""
+        return restate.SyncMethod(self, SINGLETON.methods[0])
+
+    # @@protoc_insertion_point(sync_client:warned.Singleton)
 
 
 _keyed = warned_pb2.DESCRIPTOR.services_by_name["Keyed"]
@@ -171,6 +211,22 @@ class KeyedClient(restate.Client):
         return restate.Method(self, KEYED.methods[0])
 
     # @@protoc_insertion_point(client:warned.Keyed)
+
+
+class KeyedSyncClient(restate.SyncClient):
+    """The service warned.Keyed.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def add(self) -> restate.SyncMethod[warned_pb2.Shared, warned_pb2.Shared]:
+        """The rpc Add."""
+        return restate.SyncMethod(self, KEYED.methods[0])
+
+    # @@protoc_insertion_point(sync_client:warned.Keyed)
 
 
 # @@protoc_insertion_point(module)

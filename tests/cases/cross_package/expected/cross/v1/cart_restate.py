@@ -21,8 +21,10 @@ __all__ = [
     "CLOCK",
     "CartsBase",
     "CartsClient",
+    "CartsSyncClient",
     "ClockBase",
     "ClockClient",
+    "ClockSyncClient",
 ]
 
 _carts = cart_pb2.DESCRIPTOR.services_by_name["Carts"]
@@ -138,6 +140,42 @@ class CartsClient(restate.Client):
     # @@protoc_insertion_point(client:cross.v1.Carts)
 
 
+class CartsSyncClient(restate.SyncClient):
+    """The service cross.v1.Carts.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def own(self) -> restate.SyncMethod[cart_pb2.Cart, _cart_pb2.Cart]:
+        """The rpc Own."""
+        return restate.SyncMethod(self, CARTS.methods[0])
+
+    @property
+    def cousin(self) -> restate.SyncMethod[cart_pb2.Cart, _cart_pb2_1.Cart]:
+        """The rpc Cousin."""
+        return restate.SyncMethod(self, CARTS.methods[1])
+
+    @property
+    def root(self) -> restate.SyncMethod[cart_pb2.Cart, cross_root_pb2.RootCart]:
+        """The rpc Root."""
+        return restate.SyncMethod(self, CARTS.methods[2])
+
+    @property
+    def known(self) -> restate.SyncMethod[cart_pb2.Cart, timestamp_pb2.Timestamp]:
+        """The rpc Known."""
+        return restate.SyncMethod(self, CARTS.methods[3])
+
+    @property
+    def known2(self) -> restate.SyncMethod[cart_pb2.Cart, struct_pb2.Struct]:
+        """The rpc Known2."""
+        return restate.SyncMethod(self, CARTS.methods[4])
+
+    # @@protoc_insertion_point(sync_client:cross.v1.Carts)
+
+
 _clock = cart_pb2.DESCRIPTOR.services_by_name["Clock"]
 CLOCK: Final = restate.ServiceDescriptor(
     abi=1,
@@ -180,6 +218,22 @@ class ClockClient(restate.Client):
         return restate.Method(self, CLOCK.methods[0])
 
     # @@protoc_insertion_point(client:cross.v1.Clock)
+
+
+class ClockSyncClient(restate.SyncClient):
+    """The service cross.v1.Clock.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def tell(self) -> restate.SyncMethod[timestamp_pb2.Timestamp, struct_pb2.Struct]:
+        """The rpc Tell."""
+        return restate.SyncMethod(self, CLOCK.methods[0])
+
+    # @@protoc_insertion_point(sync_client:cross.v1.Clock)
 
 
 # @@protoc_insertion_point(module)

@@ -17,6 +17,7 @@ __all__ = [
     "CARTS",
     "CartsBase",
     "CartsClient",
+    "CartsSyncClient",
 ]
 
 _carts = cart_pb2.DESCRIPTOR.services_by_name["Carts"]
@@ -62,6 +63,22 @@ class CartsClient(restate.Client):
         return restate.Method(self, CARTS.methods[0])
 
     # @@protoc_insertion_point(client:cross.v2.Carts)
+
+
+class CartsSyncClient(restate.SyncClient):
+    """The service cross.v2.Carts.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def own(self) -> restate.SyncMethod[cart_pb2.Cart, cross_root_pb2.RootCart]:
+        """The rpc Own."""
+        return restate.SyncMethod(self, CARTS.methods[0])
+
+    # @@protoc_insertion_point(sync_client:cross.v2.Carts)
 
 
 # @@protoc_insertion_point(module)

@@ -24,6 +24,7 @@ __all__ = [
     "DASHES",
     "DashesBase",
     "DashesClient",
+    "DashesSyncClient",
 ]
 
 _dashes = service_pb2.DESCRIPTOR.services_by_name["Dashes"]
@@ -69,6 +70,22 @@ class DashesClient(restate.Client):
         return restate.Method(self, DASHES.methods[0])
 
     # @@protoc_insertion_point(client:names.dash.Dashes)
+
+
+class DashesSyncClient(restate.SyncClient):
+    """The service names.dash.Dashes.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def draw(self) -> restate.SyncMethod[service_pb2.Dash, message_Word]:
+        """The rpc Draw."""
+        return restate.SyncMethod(self, DASHES.methods[0])
+
+    # @@protoc_insertion_point(sync_client:names.dash.Dashes)
 
 
 # @@protoc_insertion_point(module)
