@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .attempt import Attempt
     from .driver import Driver
 
-__all__ = ["Action", "Actions"]
+__all__ = ["Action", "Actions", "refuse_lossy", "result_type"]
 
 _THREADS = 32
 
@@ -78,21 +78,8 @@ class Actions:
         self._annotations: dict[types.CodeType, Any] = {}
 
     def result_type(self, action: Callable[[], Any], given: Any) -> Any:
-        """How the result is restored: as the type given, else as the return annotation says, else (`None`) by its tag."""
-        if given is not None:
-            return given
-        function: Any = action
-        while isinstance(function, functools.partial):
-            function = function.func
-        if not hasattr(function, "__code__") and not hasattr(function, "__func__"):  # an object with __call__
-            function = type(function).__call__
-        function = inspect.unwrap(getattr(function, "__func__", function))
-        code = getattr(function, "__code__", None)
-        if code is None or not getattr(function, "__annotations__", None):
-            return None
-        if code not in self._annotations:
-            self._annotations[code] = _return_annotation(function)
-        return self._annotations[code]
+        """How the result is restored: as `result_type` says."""
+        return result_type(action, given, self._annotations)
 
     def prepare(self, attempt: Attempt, completion_id: int, name: str, body: Callable[[], Any], wanted: Any, policy: RetryPolicy) -> Action:
         """A side effect that begins with `start`."""
@@ -148,7 +135,7 @@ class Actions:
         try:
             encoded = encode(value, action.wanted)
             self._driver.check_size(f"the result of side effect '{action.name}'", len(encoded.data))
-            _refuse_lossy(value, encoded, action.wanted)
+            refuse_lossy(value, encoded, action.wanted)
         except SerdeError as error:
             message = f"the result of side effect '{action.name}' cannot be restored: {error}"
             return Failure(Code.INTERNAL.value, message)
@@ -164,6 +151,24 @@ class Actions:
         self._pool.close()
 
 
+def result_type(action: Callable[[], Any], given: Any, known: dict[types.CodeType, Any]) -> Any:
+    """How the result is restored: as the type given, else as the return annotation says, else (`None`) by its tag."""
+    if given is not None:
+        return given
+    function: Any = action
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):  # an object with __call__
+        function = type(function).__call__
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    code = getattr(function, "__code__", None)
+    if code is None or not getattr(function, "__annotations__", None):
+        return None
+    if code not in known:
+        known[code] = _return_annotation(function)
+    return known[code]
+
+
 def _return_annotation(function: Any) -> Any:
     try:
         wanted = typing.get_type_hints(function).get("return")
@@ -174,7 +179,12 @@ def _return_annotation(function: Any) -> Any:
     return None if wanted in (Any, object, None, type(None)) or isinstance(wanted, typing.TypeVar) else wanted
 
 
-def _refuse_lossy(value: Any, encoded: Value, wanted: Any) -> None:
+def refuse_lossy(value: Any, encoded: Value, wanted: Any) -> None:
+    """Refuses a result that a replay could not give back.
+
+    Raises:
+        SerdeError: it would come back as something else.
+    """
     if wanted is not None:
         decode(encoded, wanted)
         return

@@ -11,19 +11,18 @@ from .context import SharedContext, StatefulContext
 __all__ = ["ReadOnlyStateValue", "State", "StateValue"]
 
 T = TypeVar("T")
-C = TypeVar("C", bound=SharedContext)
 
 
-class State(Generic[C]):
+class State:
     """The base of generated `...State` classes, which have one property for each declared state."""
 
     # Every other name may be a state's.
     __slots__ = ("__context",)
 
-    def __init__(self, context: C) -> None:
+    def __init__(self, context: SharedContext) -> None:
         self.__context = context
 
-    def __restate_context__(self) -> C:
+    def __restate_context__(self) -> SharedContext:
         return self.__context
 
 
@@ -32,8 +31,8 @@ class ReadOnlyStateValue(Generic[T]):
 
     __slots__ = ("_context", "_descriptor")
 
-    def __init__(self, state: State[Any], descriptor: StateDescriptor[T]) -> None:
-        self._context: SharedContext = state.__restate_context__()
+    def __init__(self, state: State, descriptor: StateDescriptor[T]) -> None:
+        self._context = state.__restate_context__()
         self._descriptor = descriptor
 
     def get(self) -> Awaitable[T | None]:
@@ -53,9 +52,9 @@ class StateValue(ReadOnlyStateValue[T]):
 
     __slots__ = ("_writer",)
 
-    def __init__(self, state: State[Any], descriptor: StateDescriptor[T]) -> None:
+    def __init__(self, state: State, descriptor: StateDescriptor[T]) -> None:
         super().__init__(state, descriptor)
-        self._writer: StatefulContext = state.__restate_context__()
+        self._writer = cast(StatefulContext, self._context)
 
     def set(self, value: T) -> None:
         """Sets the value.
