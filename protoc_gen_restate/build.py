@@ -136,7 +136,13 @@ def _message(loaded: Loaded, message: _descriptor.Descriptor) -> Message:
                     location=source.location(*path, _FIELD, index),
                 )
             )
-    return Message(full_name=message.full_name, file=message.file.name, path=tuple(part.name for part in chain), fields=tuple(fields))
+    return Message(
+        full_name=message.full_name,
+        file=message.file.name,
+        path=tuple(part.name for part in chain),
+        fields=tuple(fields),
+        deprecated=_file_is_deprecated(message.file) or any(part.GetOptions().deprecated for part in chain),
+    )
 
 
 def _outermost_first(message: _descriptor.Descriptor) -> list[_descriptor.Descriptor]:

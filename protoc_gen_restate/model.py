@@ -104,12 +104,14 @@ class Message:
         file: the .proto file that defines it, `tour/v1/tour.proto`.
         path: its name inside the file, outermost first: `("Cart", "Item")`.
         fields: the annotated fields.
+        deprecated: the contract says so of it, of what it is nested in, or of its file.
     """
 
     full_name: str
     file: str
     path: tuple[str, ...]
     fields: tuple[InputField, ...] = ()
+    deprecated: bool = False
 
     @property
     def is_empty(self) -> bool:

@@ -95,6 +95,7 @@ class ModulePage:
     exports: tuple[str, ...]
     names: dict[str, str]
     carried: CarriedPage | None
+    uses_deprecated: bool
     options: Options
 
     @property
@@ -150,8 +151,11 @@ class Renderer:
         restate = names["restate"]
         literals = Literals(imports, restate)
         references: dict[str, Reference] = {}
+        deprecated: set[str] = set()
 
         def reference(message: Message) -> Reference:
+            if message.deprecated:
+                deprecated.add(message.full_name)
             if message.full_name not in references:
                 references[message.full_name] = self._flavour.reference(message, scope)
             return references[message.full_name]
@@ -194,6 +198,7 @@ class Renderer:
             tuple(_exports(file, self._options)),
             names,
             carried,
+            bool(deprecated),
             self._options,
         )
 

@@ -147,16 +147,19 @@ def check_client(client_class: Any, service: restate.ServiceDescriptor, method: 
     assert type(bound) is (restate.EmptyMethod if method.empty_request else restate.Method)
     assert client_class.__dict__[method.python_name].__doc__
     assert method.descriptor.full_name == f"{service.name}.{method.name}"
-    assert method.request.DESCRIPTOR.full_name == method.descriptor.input_type.full_name
-    assert method.response.DESCRIPTOR.full_name == method.descriptor.output_type.full_name
-    request = method.request()
+    assert method.request_codec.full_name == method.descriptor.input_type.full_name
+    assert method.response_codec.full_name == method.descriptor.output_type.full_name
+    wire: Any = method.request_codec.wire()
     if method.key_field is not None:
-        setattr(request, method.key_field, "k")
+        setattr(wire, method.key_field, "k")
+    request = method.request_codec.decode(wire.SerializePartialToString())
+    assert type(request) is method.request
     bound(*([] if method.empty_request else [request]), idempotency_key="i")
     (call,) = recorder.calls
     assert (call.service, call.method, call.key) == (service.name, method.name, "k" if method.key_field is not None else None)
-    assert method.request.FromString(call.payload) == request
-    answer = call.decode_response(method.response().SerializePartialToString())
+    assert call.payload == wire.SerializePartialToString()
+    assert method.request_codec.decode(call.payload) == request
+    answer = call.decode_response(method.response_codec.wire().SerializePartialToString())
     assert (answer is None) if method.empty_response else isinstance(answer, method.response)
 
 
