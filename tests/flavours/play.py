@@ -77,9 +77,9 @@ async def play(folder: Path, flavour: str, mode: str) -> dict[str, Any]:
         recorded(rs.BoxOfficeClient, "record", pb.Sale(tickets=["x"], amount=-(2**60))),
         recorded(rs.BoxOfficeClient, "totals", None),
     ]
-    async with app.start(data_dir=folder / f"data-{mode}", ingress="127.0.0.1:0", **MODES[mode]) as runtime:
-        async with aiohttp.ClientSession() as session:
-            await scenario(report, runtime, session, pb, rs, world)
+    started = app.start(data_dir=folder / f"data-{mode}", ingress="127.0.0.1:0", **MODES[mode])
+    async with started as runtime, aiohttp.ClientSession() as session:
+        await scenario(report, runtime, session, pb, rs, world)
     return report
 
 
