@@ -98,7 +98,7 @@ CART: Final = restate.ServiceDescriptor(
 """sample.v1.Cart, as the runtime knows it."""
 
 
-class CartState(restate.State[restate.KeyedContext]):
+class CartState(restate.State):
     """The state of sample.v1.Cart."""
 
     __slots__ = ()
@@ -123,7 +123,7 @@ class CartContext(restate.KeyedContext):
         return CartState(self)
 
 
-class SharedCartState(restate.State[restate.SharedKeyedContext]):
+class SharedCartState(restate.State):
     """The state of sample.v1.Cart, to be read."""
 
     __slots__ = ()

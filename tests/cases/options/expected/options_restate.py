@@ -93,7 +93,7 @@ SESSION: Final = restate.ServiceDescriptor(
 """options.v1.Session, as the runtime knows it."""
 
 
-class SessionState(restate.State[restate.KeyedContext]):
+class SessionState(restate.State):
     """The state of options.v1.Session."""
 
     __slots__ = ()
@@ -153,7 +153,7 @@ class SessionContext(restate.KeyedContext):
         return SessionState(self)
 
 
-class SharedSessionState(restate.State[restate.SharedKeyedContext]):
+class SharedSessionState(restate.State):
     """The state of options.v1.Session, to be read."""
 
     __slots__ = ()
@@ -380,7 +380,7 @@ COUNTER: Final = restate.ServiceDescriptor(
 """options.v1.Counter, as the runtime knows it."""
 
 
-class CounterState(restate.State[restate.SingletonContext]):
+class CounterState(restate.State):
     """The state of options.v1.Counter."""
 
     __slots__ = ()
