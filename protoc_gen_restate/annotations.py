@@ -169,6 +169,8 @@ class Annotations:
             owner = extension.containing_type
             if extension.number == annotation.number and owner is not None and owner.full_name == annotation.place.value:
                 found[annotation.place.value][annotation.name] = extension
+                if extension.message_type is not None:
+                    message_factory.GetMessageClass(extension.message_type)  # protobuf in pure Python does not make it by itself
         return found
 
 

@@ -115,7 +115,8 @@ def _type(loaded: Loaded, name: str, message: Callable[[Loaded, _descriptor.Desc
     if scalar is not None:
         return scalar, ""
     try:
-        descriptor = loaded.pool.FindMessageTypeByName(name)
+        # Protobuf in pure Python takes a leading dot, its other implementations do not.
+        descriptor = loaded.pool.FindMessageTypeByName("" if name.startswith(".") else name)
     except KeyError:
         return None, _nearest(loaded, name)
     return (None, "") if descriptor.GetOptions().map_entry else (message(loaded, descriptor), "")

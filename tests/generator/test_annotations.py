@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2
 from dev.restate import events_pb2, ext_pb2, options_pb2, services_pb2
 from protoc_gen_restate.shipped import SHIPPED, digest
 
-from .conftest import INCLUDE, ROOT, protoc
+from .conftest import CASES, INCLUDE, ROOT, findings, protoc
 
 PUBLISHED = {
     "dev/restate/ext.proto": (444, "37e902f4434d51c231ca5754e6c845d0fd3596e68f5659554b93530a244d00ec"),
@@ -80,3 +80,25 @@ def test_the_invoke_request_has_restates_wire_and_json_names() -> None:
 def test_a_checkout_has_the_contracts_where_the_plugin_looks() -> None:
     for name in SHIPPED:
         assert (INCLUDE / Path(name)).is_file()
+
+
+@pytest.mark.parametrize("case", ["options", "go_annotations", "error_options"])
+def test_options_are_read_alike_by_protobuf_in_pure_python(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    folder = CASES / case
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.proto")]
+    done = protoc(tmp_path, *names, includes=(folder, INCLUDE))
+    if case.startswith("error_"):
+        assert findings(done.stderr) == (folder / "errors.txt").read_text()
+        return
+    assert done.returncode == 0, done.stderr
+    for module in tmp_path.rglob("*.py"):
+        assert module.read_text() == (folder / "expected" / module.relative_to(tmp_path)).read_text()
+
+
+def test_a_changed_number_is_no_option_of_ours(tmp_path: Path) -> None:
+    changed = tmp_path / "dev" / "restate" / "options.proto"
+    changed.parent.mkdir(parents=True)
+    changed.write_text((INCLUDE / "dev" / "restate" / "options.proto").read_text().replace("bool shared = 51240", "bool shared = 51299"))
+    done = protoc(tmp_path, "sample/v1/cart.proto", includes=(tmp_path, INCLUDE))
+    assert "dev.restate.options.shared has the number 51299 here, and 51240 in Restate's file [RST006]" in done.stderr
