@@ -13,8 +13,11 @@ def main() -> int:
         from .cli import run
 
         return run(sys.argv[1:])
+    import gc
+
     from .plugin import respond
 
+    gc.disable()  # the process ends before there would be anything to collect
     sys.stdout.buffer.write(respond(sys.stdin.buffer.read()))
     sys.stdout.buffer.flush()
     return 0

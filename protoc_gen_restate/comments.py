@@ -44,4 +44,6 @@ def literal(text: str) -> str:
 
 def visible(text: str) -> str:
     """The text with escapes for whatever a reader would not see, line breaks aside: control characters, and those that change direction."""
+    if text.replace("\n", "").isprintable():
+        return text
     return "".join(char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -17,8 +17,9 @@ from .messages import Alias, Flavour, Reference, Scope
 from .model import FieldRole, File, Message, Method, Scalar, Service, ServiceKind, StateEntry
 from .naming import output_name
 from .options import EmptyMessages, ImportStyle, Options, SyncClients, Unimplemented
+from .precompile import CompiledLoader
 
-__all__ = ["Renderer"]
+__all__ = ["Renderer", "environment_of"]
 
 _WIDTH = 140
 _CARRIED_WIDTH = 120
@@ -109,6 +110,22 @@ class ModulePage:
         return self.options.sync is SyncClients.ON
 
 
+def environment_of(folders: Sequence[Path] = ()) -> jinja2.Environment:
+    """Our templates, behind those in the folders."""
+    own = CompiledLoader()
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(folders), own]) if folders else own,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {"docstring": docstring, "literal": literal}
+    environment.globals |= {"signature": signature, "single": single, "argument": argument}
+    return environment
+
+
 class Renderer:
     """Renders modules for one message flavour."""
 
@@ -116,18 +133,8 @@ class Renderer:
         self._options = options
         self._flavour = flavour
         self._descriptors = descriptors
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent / "templates"]),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,
-        )
-        environment.filters |= {"docstring": docstring, "literal": literal}
-        environment.globals |= {"signature": signature, "single": single, "argument": argument}
-        self._environment = environment
-        self._template = environment.get_template("module.py.j2")
+        self._environment = environment_of(folders)
+        self._template = self._environment.get_template("module.py.j2")
 
     def module(self, file: File) -> tuple[str, str]:
         """Name and text of the module for a file with annotated services."""

@@ -132,7 +132,8 @@ def test_what_does_not_go_together_is_refused(options: list[str], message: str, 
 def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path: Path) -> None:
     (tmp_path / "betterproto").mkdir()
     (tmp_path / "betterproto" / "__init__.py").write_text("raise ImportError('not installed')")
-    program = "import sys; sys.path.insert(0, sys.argv[1]); from restate_runtime import load_file; load_file('x', messages='betterproto', files='')"
+    use = "from restate_runtime import load_file; load_file('x', messages='betterproto', files='')"
+    program = f"import sys; sys.path.insert(0, sys.argv[1]); {use}"
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
     assert "ImportError: the generated module's messages are betterproto's, which does not load" in done.stderr
     assert "pip install 'protoc-gen-restate[betterproto]'" in done.stderr

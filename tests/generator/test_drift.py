@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
+
+from protoc_gen_restate import precompile
+from protoc_gen_restate.render import environment_of
 
 from .conftest import INCLUDE, ROOT
 
@@ -46,3 +51,16 @@ def test_messages_have_the_same_descriptors(fresh: Path) -> None:
     for name in names(fresh):
         if name.endswith("_pb2.py"):
             assert serialized(GENERATED / name) == serialized(fresh / name), f"{name}: run `nox -s generate`"
+
+
+def test_compiled_templates_are_what_the_templates_give() -> None:
+    if jinja2.__version__.startswith("3.1."):
+        written = {file.name: file.read_text("utf-8") for file in precompile.COMPILED.glob("*.py") if file.name != "__init__.py"}
+        assert written == precompile.sources(environment_of()), "run `python -m protoc_gen_restate.precompile`"
+
+
+def test_a_template_that_was_changed_is_taken_from_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(precompile.TEMPLATES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "client.py.j2").write_text("# changed")
+    monkeypatch.setattr(precompile, "TEMPLATES", tmp_path)
+    assert environment_of().get_template("client.py.j2").render() == "# changed"
