@@ -24,15 +24,16 @@ _NESTED, _FIELD, _METHOD, _INPUT = 3, 2, 2, 2
 _SCALARS = {kind.number: kind.name.removeprefix("TYPE_").lower() for kind in descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values}
 
 
-def build(loaded: Loaded, names: Iterable[str], default_kind: ServiceKind | None = None) -> Contract:
+def build(loaded: Loaded, names: Iterable[str], default_kind: ServiceKind | None = None, sync_clients: bool = True) -> Contract:
     """The model of the files with those names.
 
     Args:
         loaded: the request's files.
         names: the files to generate for.
         default_kind: what services without a service type are; `None` where they are left alone.
+        sync_clients: whether there are clients for code without an event loop.
     """
-    return Contract(tuple(_file(loaded, loaded.file(name), default_kind) for name in names))
+    return Contract(tuple(_file(loaded, loaded.file(name), default_kind) for name in names), sync_clients)
 
 
 def _file(loaded: Loaded, file: _descriptor.FileDescriptor, default_kind: ServiceKind | None) -> File:

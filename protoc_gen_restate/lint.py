@@ -347,7 +347,7 @@ RULES = (
         "RST127",
         "Services make classes of their own",
         "Classes are called after their service: `FooContext` and `FooSyncClient` of `Foo` must not be what another service makes. Rename "
-        "one of them, or put it into another file.",
+        "one of them, or put it into another file; without sync clients (`sync=off`) `Foo` and `FooSync` go together.",
         option_rules.class_twice,
     ),
 )

@@ -298,6 +298,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """Everything that one request asks for."""
+    """Everything that one request asks for.
+
+    Attributes:
+        sync_clients: there are clients for code without an event loop.
+    """
 
     files: tuple[File, ...]
+    sync_clients: bool = True

@@ -117,7 +117,7 @@ def class_twice(contract: Contract) -> Iterator[Problem]:
     for file in contract.files:
         first: dict[str, Service] = {}
         for service in file.services:
-            for name in service.class_names:
+            for name in service.class_names if contract.sync_clients else service.class_names[:-1]:
                 before = first.setdefault(name, service)
                 if before is not service:
                     yield (

@@ -14,7 +14,7 @@ from .build import build
 from .load import LoadError, load
 from .messages import FlavourError
 from .model import Contract, Finding, Level
-from .options import ImportStyle, LintLevel, OptionError, Options, parse
+from .options import ImportStyle, LintLevel, OptionError, Options, SyncClients, parse
 
 if TYPE_CHECKING:
     from .extensions import Extensions
@@ -59,7 +59,8 @@ def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.Cod
         raise RequestError
     options = parse(request.parameter)
     loaded = load(request.proto_file)
-    contract = build(loaded, request.file_to_generate, None if options.require_service_type else options.default_service_type)
+    default_kind = None if options.require_service_type else options.default_service_type
+    contract = build(loaded, request.file_to_generate, default_kind, options.sync is SyncClients.ON)
     if not any(file.services for file in contract.files):
         return
     from .extensions import Extensions

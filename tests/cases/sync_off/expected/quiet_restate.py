@@ -14,8 +14,10 @@ import quiet_pb2
 
 __all__ = [
     "QUIET",
+    "QUIET_SYNC",
     "QuietBase",
     "QuietClient",
+    "QuietSyncBase",
 ]
 
 _quiet = quiet_pb2.DESCRIPTOR.services_by_name["Quiet"]
@@ -61,6 +63,52 @@ class QuietClient(restate.Client):
         return restate.Method(self, QUIET.methods[0])
 
     # @@protoc_insertion_point(client:quiet.v1.Quiet)
+
+
+_quiet_sync = quiet_pb2.DESCRIPTOR.services_by_name["QuietSync"]
+QUIET_SYNC: Final = restate.ServiceDescriptor(
+    abi=1,
+    name="quiet.v1.QuietSync",
+    kind=restate.ServiceKind.KEYED,
+    descriptor=_quiet_sync,
+    comments="Its name and that of the other's sync client would be one.",
+    methods=(
+        restate.MethodDescriptor(
+            name="Do",
+            python_name="do",
+            request=quiet_pb2.Key,
+            response=quiet_pb2.Key,
+            key_field="id",
+            descriptor=_quiet_sync.methods_by_name["Do"],
+        ),
+    ),
+)
+"""quiet.v1.QuietSync, as the runtime knows it."""
+
+
+class QuietSyncBase(restate.Service):
+    """Its name and that of the other's sync client would be one."""
+
+    __restate_service__ = QUIET_SYNC
+
+    @abc.abstractmethod
+    async def do(self, ctx: restate.KeyedContext, request: quiet_pb2.Key) -> quiet_pb2.Key:
+        """The rpc Do."""
+
+    # @@protoc_insertion_point(base:quiet.v1.QuietSync)
+
+
+class QuietSyncClient(restate.Client):
+    """Its name and that of the other's sync client would be one."""
+
+    __slots__ = ()
+
+    @property
+    def do(self) -> restate.Method[quiet_pb2.Key, quiet_pb2.Key]:
+        """The rpc Do."""
+        return restate.Method(self, QUIET_SYNC.methods[0])
+
+    # @@protoc_insertion_point(client:quiet.v1.QuietSync)
 
 
 # @@protoc_insertion_point(module)
