@@ -265,8 +265,8 @@ def _names(file: File, options: Options) -> set[str]:
 
 
 def _exports(file: File, options: Options) -> list[str]:
-    sync = options.sync is SyncClients.ON
-    names = [name for item in file.services for name in (item.constant, *item.class_names) if sync or not name.endswith("SyncClient")]
+    last = None if options.sync is SyncClients.ON else -1  # the sync client
+    names = [name for item in file.services for name in (item.constant, *item.class_names[:last])]
     return sorted(names, key=sort_key)
 
 

@@ -57,7 +57,7 @@ def check_service(module: Any, service: restate.ServiceDescriptor) -> None:
         check_base(base, method)
         check_client(client, service, method)
     sync = getattr(module, client.__name__.removesuffix("Client") + "SyncClient", None)
-    if sync is not None:
+    if sync is not None and issubclass(sync, restate.SyncClient):
         assert sync.__doc__
         for method in service.methods:
             check_sync_client(sync, method)
@@ -184,7 +184,7 @@ def main(folder: str, modules: list[str]) -> None:
     for name in modules:
         module = importlib.import_module(name)
         services = [value for value in vars(module).values() if isinstance(value, restate.ServiceDescriptor)]
-        sync = any(name.endswith("SyncClient") for name in module.__all__)
+        sync = any(isinstance(value, type) and issubclass(value, restate.SyncClient) for value in vars(module).values())
         assert len(module.__all__) == sum(3 + sync + 2 * len(contexts(module, service)) for service in services)
         assert all(hasattr(module, exported) for exported in module.__all__)
         for service in services:

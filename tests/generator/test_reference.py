@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from dev.restate import ext_pb2, options_pb2
-from protoc_gen_restate import annotations, lint, options
+from protoc_gen_restate import lint, options
+from protoc_gen_restate.annotations import ANNOTATIONS
+from protoc_gen_restate.annotations import reference as annotations_reference
 
 from .conftest import CASES, ROOT
 
@@ -17,13 +19,13 @@ def test_the_page_of_rules_is_the_table_in_the_code() -> None:
 
 
 def test_the_page_of_annotations_has_the_table_in_the_code() -> None:
-    assert annotations.reference() in (PAGES / "annotations.md").read_text(), "put `python -m protoc_gen_restate.annotations` there"
+    assert annotations_reference() in (PAGES / "annotations.md").read_text(), "put `python -m protoc_gen_restate.annotations` there"
 
 
 def test_the_shipped_files_declare_the_options_of_the_table() -> None:
     for module in (ext_pb2, options_pb2):
         declared = {item.full_name: (item.number, item.containing_type.full_name) for item in module.DESCRIPTOR.extensions_by_name.values()}
-        table = [item for item in annotations.ANNOTATIONS if item.package == module.DESCRIPTOR.package]
+        table = [item for item in ANNOTATIONS if item.package == module.DESCRIPTOR.package]
         assert declared == {item.name: (item.number, item.place.value) for item in table}
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "QuietBase",
     "QuietClient",
     "QuietSyncBase",
+    "QuietSyncClient",
 ]
 
 _quiet = quiet_pb2.DESCRIPTOR.services_by_name["Quiet"]
