@@ -166,8 +166,8 @@ class Machinery:
         else:
             waiter.set_result(outcome.value.data)
 
-    def durable(self) -> asyncio.Future[None]:
-        """Done once everything up to now is on disk."""
+    def durable(self, refusal: TerminalError | None = None) -> asyncio.Future[None]:
+        """Done once everything up to now is on disk; then with that refusal, where there is one."""
         future: asyncio.Future[None] = self.loop.create_future()
         self._outside.add(future)
 
@@ -175,7 +175,10 @@ class Machinery:
             self._outside.discard(future)
             if not future.done():
                 self._probe("acknowledge")
-                future.set_result(None)
+                if refusal is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(refusal)
 
         self.committer.when_durable(release)
         return future
