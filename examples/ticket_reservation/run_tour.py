@@ -20,13 +20,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
-# In the checkout the contract lies with all the others; a copy of the example brings its own.
-PROTOS = next((folder for folder in (HERE / "protos", HERE.parents[1] / "protos") if (folder / "tour").is_dir()), HERE / "protos")
+PROTOS = HERE.parents[1] / "protos"
 WAIT_S = 30.0
 
 BOLD, DIM, GREEN, RED, PLAIN = ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m") if sys.stdout.isatty() else ("",) * 5
@@ -384,9 +383,8 @@ def bad_input(shop: Shop) -> None:
 
 def pending(shop: Shop, user: str) -> dict[str, Any]:
     """The user's payment at the provider, once it waits for a confirmation."""
-    return until(
-        f"the payment of {user} is pending", lambda: next((row for row in shop.journal("payments") if row.get("user") == user), None)
-    )
+    until(f"the payment of {user} is pending", lambda: user in [row.get("user") for row in shop.journal("payments")])
+    return next(row for row in shop.journal("payments") if row.get("user") == user)
 
 
 def waiting(shop: Shop) -> bool:
@@ -407,7 +405,7 @@ def attached(shop: Shop, invocation_id: str) -> Any:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Shop]:
+def opened() -> Generator[Shop, None, None]:
     """A shop in a temporary folder; it is closed and gone in any case."""
     with tempfile.TemporaryDirectory(prefix="ticket-shop-") as folder:
         shop = Shop(Path(folder))
