@@ -63,8 +63,16 @@ def verify(connection: apsw.Connection, directory: DataDirectory, *, accept_data
         RuntimeFault: RT0203, acknowledged data is missing; RT0204, it is damaged or none of ours; RT0205, a newer version wrote it.
     """
     batch = read_meta(connection, directory.database).batch
-    if accept_data_loss:
-        return
+    if not accept_data_loss:
+        _verify_mark(directory, batch)
+    # A checksum speaks for its row alone; a page that lost its place takes rows along that nobody would miss. A quarter of a second for
+    # a million rows.
+    found = connection.execute("PRAGMA quick_check(1)").get
+    if found != "ok":
+        raise RuntimeFault("RT0204", f"{directory.database} is damaged: {found}")
+
+
+def _verify_mark(directory: DataDirectory, batch: int) -> None:
     mark = read_mark(directory.highwater)
     if mark is None and batch > 0:
         raise RuntimeFault("RT0203", f"the high-water mark {directory.highwater} is missing, so nothing tells whether acknowledged data is")

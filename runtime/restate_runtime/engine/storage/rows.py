@@ -39,7 +39,7 @@ def _key_crc(table: str, key: tuple[Any, ...]) -> int:
 
 def key_is_intact(table: str, row: Sequence[Any]) -> bool:
     """Whether a row of a table that is looked up by key has the key that it was written with, whatever else is damaged."""
-    return bool(row[-1] >> 32 << 32 == _key_crc(table, tuple(row[: _LOOKED_UP[table]])))
+    return type(row[-1]) is int and bool(row[-1] >> 32 << 32 == _key_crc(table, tuple(row[: _LOOKED_UP[table]])))
 
 
 def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[int, int, bytes, int]:
@@ -54,10 +54,13 @@ def checked(table: str, row: Sequence[Any]) -> tuple[Any, ...]:
         RuntimeFault: RT0204, the row is damaged.
     """
     columns = tuple(row[:-1])
-    if table in ("command", "notification"):
+    expected: int | None
+    if table not in ("command", "notification"):
+        expected = sealed(table, *columns)[-1]
+    elif [type(column) for column in columns] == [int, int, bytes]:
         expected = sealed_entry(table.encode(), columns[0], columns[1], columns[2])[-1]
     else:
-        expected = sealed(table, *columns)[-1]
+        expected = None  # damaged so that it has another type
     if expected != row[-1]:
         raise RuntimeFault("RT0204", f"table {table}: the row {_name(columns)} is damaged: its checksum does not match")
     return columns
