@@ -12,7 +12,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
 from restate_runtime import Code, TerminalError, gather, race
 
-from .services import LONG, MOMENT, Sample, begin, journal, play, reached, send
+from .services import LONG, MOMENT, Sample, begin, journal, play, reached, send, until
 
 FORMS: dict[str, Callable[..., Any]] = {
     "awaited": lambda method, request, **options: method(request, **options),
@@ -95,6 +95,7 @@ async def test_a_timeout_bounds_the_wait_and_not_the_invocation(sample: Sample, 
         with pytest.raises(TimeoutError, match="the invocation goes on"):
             await play(runtime, waits, timeout=bound, idempotency_key="same")
         call = begin(runtime, waits, idempotency_key="same")
+        await until(lambda: promises)
         await runtime.resolve_awakeable(promises[0], "went on")
         assert (await call).text == '"went on"'
         assert len(promises) == 1
