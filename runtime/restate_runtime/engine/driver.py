@@ -161,7 +161,7 @@ class Driver:
         if always or self._stopping or self._shell.state.ready:
             self.loop.call_soon(self.suspend, attempt)
         elif self._sweep is None:
-            self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting)
+            self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting, context=self._context)
 
     def unblocked(self, attempt: Attempt) -> None:
         """It goes on."""
@@ -207,7 +207,7 @@ class Driver:
         now = time.monotonic()
         for attempt, (since, _) in list(self._waiting.items()):
             if now - since < self._inactivity_s:
-                self._sweep = self.loop.call_later(self._inactivity_s - (now - since), self._sweep_waiting)
+                self._sweep = self.loop.call_later(self._inactivity_s - (now - since), self._sweep_waiting, context=self._context)
                 return
             if not self.suspend(attempt):
                 # A side effect runs: look again after another timeout.

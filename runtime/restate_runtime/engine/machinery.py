@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import shutil
@@ -62,6 +63,7 @@ class Machinery:
         self.failed: asyncio.Future[RuntimeFault] = self.loop.create_future()
         self._probe = probe
         self._pid = os.getpid()
+        self._context = contextvars.copy_context()
         self._open = True
         self._outside: set[asyncio.Future[bytes] | asyncio.Future[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -213,7 +215,8 @@ class Machinery:
         if due_ms is not None and self._open:
             # Bounded: when the system's clock jumps, what is due is found within the bound.
             wait_ms = min(max(due_ms - self.now_ms(), 0), _LONGEST_ALARM_MS)
-            self._alarm = self.loop.call_later(wait_ms / 1000, self._ring)
+            # In a context of its own: a timer that a handler happens to set must not keep that handler's attempt.
+            self._alarm = self.loop.call_later(wait_ms / 1000, self._ring, context=self._context)
 
     def _ring(self) -> None:
         self._alarm = None
