@@ -109,7 +109,9 @@ async def test_sleepers_and_delayed_calls_leave_no_journal_in_memory(tmp_path: P
         state = runtime._machinery.state
         assert len(state.invocations) == delayed + sleepers
         assert sum(invocation.journal is not None for invocation in state.invocations.values()) == 0
-        clock.advance(milliseconds(3_700_000))
+    clock.advance(milliseconds(3_700_000))
+    async with start(app(script), clock, data_dir=tmp_path, max_live_handlers=200) as runtime:
+        state = runtime._machinery.state
         await until(lambda: not state.invocations)
         await EchoClient(runtime).call(Text(text="everything before is on disk"))
         totals = runtime.inspector.state("sample.v1.Counter", None, "value")
