@@ -77,7 +77,9 @@ class Machinery:
             try:
                 self._assemble(opened)
             except OSError as error:
-                raise RuntimeFault("RT0202", f"the data directory {self.data_dir} cannot be used: {error.strerror}: {error.filename}") from None
+                raise RuntimeFault(
+                    "RT0202", f"the data directory {self.data_dir} cannot be used: {error.strerror}: {error.filename}"
+                ) from None
             opened.pop_all()
 
     def _assemble(self, opened: contextlib.ExitStack) -> None:

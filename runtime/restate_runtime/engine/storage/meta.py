@@ -48,7 +48,9 @@ def read_meta(connection: apsw.Connection, path: Path) -> Meta:
     try:
         version = connection.execute("SELECT schema_version FROM meta").get
         if version is not None and version > SCHEMA_VERSION:
-            raise RuntimeFault("RT0205", f"{path} has schema version {version}, this runtime knows {SCHEMA_VERSION}: start the newer version")
+            raise RuntimeFault(
+                "RT0205", f"{path} has schema version {version}, this runtime knows {SCHEMA_VERSION}: start the newer version"
+            )
         row = connection.execute("SELECT schema_version, epoch, batch, clean, next_seq, next_admission, live, crc FROM meta").fetchone()
     except apsw.SQLError:
         row = None
