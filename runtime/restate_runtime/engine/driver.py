@@ -184,6 +184,8 @@ class Driver:
             return False
         if self._pending_actions(attempt):
             return False
+        if node.index >= 0 and waiting[1] is None:
+            return False  # it was told of its result, and goes on in a moment
         del self._waiting[attempt]
         self.forget(attempt)
         wait = waiting[1] if waiting[1] is not None else node.wait()
