@@ -33,7 +33,7 @@ async def shut_down(sample: Sample, runtime: Runtime, handle: InvocationHandle[A
 
 
 End = Callable[[Sample, Runtime, InvocationHandle[Any]], Awaitable[None]]
-SOON = {"inactivity_timeout": timedelta(milliseconds=20)}
+SOON: dict[str, Any] = {"inactivity_timeout": timedelta(milliseconds=20)}
 
 ends = pytest.mark.parametrize(("end", "options"), [(suspend, SOON), (kill, {}), (shut_down, {})], ids=["suspension", "kill", "shutdown"])
 """The ways in which an attempt leaves memory. A suspension by itself is what `always-suspend` does; elsewhere inactivity brings it."""

@@ -184,13 +184,13 @@ async def test_requests_of_another_type_are_refused(sample: Sample) -> None:
 async def test_empty_is_left_out(sample: Sample) -> None:
     @sample.script
     async def inside(ctx: Any) -> Any:
-        ledger = LedgerClient(ctx)
+        ledger: Any = LedgerClient(ctx)
         nothing = await ledger.append(Text(text="inside"))
         return [nothing, list((await ledger.lines()).lines), list((await ledger.lines.in_background().result()).lines)]
 
     async with sample.start() as runtime:
         assert await play(runtime, inside) == [None, ["inside"], ["inside"]]
-        ledger = LedgerClient(runtime)
+        ledger: Any = LedgerClient(runtime)
         assert await ledger.append(Text(text="outside")) is None
         assert await ledger.append.in_background(Text(text="again")).result() is None
         assert list((await ledger.lines.delayed(delay=MOMENT).result()).lines) == ["inside", "outside", "again"]
@@ -274,7 +274,7 @@ async def test_a_handle_inside_is_journaled(sample: Sample) -> None:
 async def test_the_result_of_a_handle_inside_is_a_durable_future(sample: Sample) -> None:
     @sample.script
     async def parent(ctx: Any) -> Any:
-        add = CounterClient(ctx).add
+        add: Any = CounterClient(ctx).add
         first = add.in_background(AddRequest(name="a", amount=1)).result()
         second = add.in_background(AddRequest(name="b", amount=2)).result()
         third = add.delayed(AddRequest(name="c", amount=3), LONG).result()

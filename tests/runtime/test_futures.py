@@ -97,7 +97,8 @@ async def test_gather_keeps_the_order_of_its_arguments(sample: Sample, promises:
 async def test_gather_of_nothing_and_of_one_twice(sample: Sample) -> None:
     @sample.script
     async def gathers(ctx: Any) -> Any:
-        nothing = [future async for future in as_completed()]
+        nobody: list[Any] = []
+        nothing = [future async for future in as_completed(*nobody)]
         effect = ctx.run("effect", lambda: 1)
         return [list(await gather()), nothing, list(await gather(effect, effect)), await gather(effect)]
 
@@ -232,7 +233,7 @@ async def test_what_was_awaited_goes_on_after_its_deadline(sample: Sample, promi
     async def bounds(ctx: Any) -> Any:
         call = begin(ctx, callee, "k")
         with pytest.raises(DeadlineExceeded):
-            await call.or_timeout(timedelta(milliseconds=50))  # type: ignore[attr-defined]
+            await call.or_timeout(timedelta(milliseconds=50))
         ctx.set("gave-up", True)
         return (await call).text
 
