@@ -91,7 +91,7 @@ class Disk:
         for seq, row in sorted(self.rows.items()):
             if row.status is Status.COMPLETED:
                 continue
-            invocation = _row(row)
+            invocation = row_of(row)
             invocation.command_count = len(self.commands[seq])
             arrived = len(self.notifications.get(seq, []))
             invocation.seen = row.notification_count if row.status is Status.SUSPENDED else -1
@@ -115,7 +115,7 @@ class Disk:
         )
 
 
-def _row(invocation: Invocation) -> Invocation:
+def row_of(invocation: Invocation) -> Invocation:
     """An invocation as its row holds it."""
     return dataclasses.replace(
         invocation,

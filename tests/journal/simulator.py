@@ -68,7 +68,7 @@ from restate_runtime.journal.waits import Rule, Wait, leaf
 from restate_runtime.retry import OnExhausted, RetryPolicy
 from restate_runtime.serde import Value
 
-from .disk import Disk
+from .disk import Disk, row_of
 
 LEVELS = 4
 MAX_LIVE = 4
@@ -121,7 +121,7 @@ class World:
                     case Reply() | StartAction():
                         self.held.append(effect)
                     case PutInvocation():
-                        records.append(PutInvocation(_row(effect.invocation)))
+                        records.append(PutInvocation(row_of(effect.invocation)))
                         if effect.invocation.status in (Status.RUNNING, Status.COMPLETED):
                             self.parked.pop(effect.invocation.seq, None)
                         else:
