@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class PaymentProvider:
                 self.payments.append(key=key, status="void")
 
     @contextlib.contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
+    def _one_at_a_time(self) -> Generator[None, None, None]:
         self.payments.path.parent.mkdir(parents=True, exist_ok=True)
         with (self.payments.path.parent / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -53,7 +53,7 @@ class TerminalError(Exception):
         if not isinstance(message, str):
             message = str(message)
         super().__init__(message)
-        if not isinstance(code, Code):
+        if not isinstance(code, Code):  # pyright: ignore[reportUnnecessaryIsInstance] - a handler may not be type checked
             raise TypeError(f"a TerminalError carries a Code, not a {type(code).__name__}")
         if code is Code.OK:
             raise ValueError("a TerminalError cannot carry Code.OK")

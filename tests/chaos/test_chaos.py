@@ -20,10 +20,11 @@ CYCLES_FULL = 500
 LONGEST_LIFE_S = 0.5
 
 
+@pytest.mark.parametrize("options", [[], ["--always-suspend"]], ids=["default", "always-suspend"])
 @pytest.mark.rule("R40")
 @pytest.mark.rule("R41")
 @pytest.mark.rule("R42")
-async def test_kills_at_random_moments(tmp_path: Path, full: bool) -> None:
+async def test_kills_at_random_moments(tmp_path: Path, options: list[str], full: bool) -> None:
     log, executed = tmp_path / "sent", tmp_path / "executed"
     seed = int(os.environ.get("RESTATE_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
     cycles = CYCLES_FULL if full else CYCLES
@@ -32,7 +33,7 @@ async def test_kills_at_random_moments(tmp_path: Path, full: bool) -> None:
 
     def server(ingress: str) -> Server:
         folder = Path(__file__).parents[1] / "crash"
-        return Server("served_counter:app", folder, tmp_path / "data", {"EXECUTED": str(executed)}, ingress=ingress)
+        return Server("served_counter:app", folder, tmp_path / "data", {"EXECUTED": str(executed)}, *options, ingress=ingress)
 
     ingress = "127.0.0.1:0"
     running: asyncio.Task[dict[str, int]] | None = None

@@ -175,6 +175,7 @@ class End:
         answers: what the client was told.
         state: every state value.
         invocations: how many there are of each target, idempotency key, caller, status and result.
+        payment_keys: how many the provider has seen.
         payments: what the provider wrote down.
         mails: what the mail server sent at least once.
     """
@@ -182,6 +183,7 @@ class End:
     answers: Mapping[str, str]
     state: Mapping[str, Any]
     invocations: Mapping[tuple[Any, ...], int]
+    payment_keys: int
     payments: Sequence[tuple[Any, ...]]
     mails: frozenset[tuple[str, str]]
 
@@ -196,12 +198,14 @@ async def end_of(scenario: Scenario) -> End:
         (row["target"], row["idempotency_key"], row["invoked_by"], row["status"], row["completion_result"])
         for row in await scenario.look.invocations()
     )
-    payments = PaymentProvider(scenario.outside).payments.lines()
+    provider = PaymentProvider(scenario.outside)
+    payments = provider.payments.lines()
     users = {payment["key"]: payment["user"] for payment in payments if "user" in payment}
     return End(
         {key: answer for key, answer in scenario.answers.items() if not key.endswith(": id")},
         state,
         invocations,
+        len({request["key"] for request in provider.requests.lines()}),
         sorted((users[payment["key"]], payment["status"], payment.get("cents")) for payment in payments if payment["status"]),
         frozenset((mail["to"], mail["text"]) for mail in MailServer(scenario.outside).mails.lines()),
     )

@@ -16,17 +16,20 @@ KEYS = 100
 CALLS = 10
 
 
+@pytest.mark.parametrize("options", [[], ["--always-suspend"]], ids=["default", "always-suspend"])
 @pytest.mark.rule("R21")
 @pytest.mark.rule("R40")
 @pytest.mark.rule("R41")
 @pytest.mark.rule("R42")
-async def test_many_clients_and_a_kill_in_the_middle(tmp_path: Path) -> None:
+async def test_many_clients_and_a_kill_in_the_middle(tmp_path: Path, options: list[str]) -> None:
     log, executed = tmp_path / "sent", tmp_path / "executed"
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed {seed}")
 
     def server(ingress: str) -> Server:
-        return Server("served_counter:app", Path(__file__).parent, tmp_path / "data", {"EXECUTED": str(executed)}, ingress=ingress)
+        return Server(
+            "served_counter:app", Path(__file__).parent, tmp_path / "data", {"EXECUTED": str(executed)}, *options, ingress=ingress
+        )
 
     async with server("127.0.0.1:0") as first:
         clients = Clients(first.ingress, log, clients=CLIENTS, keys=KEYS, seed=seed)

@@ -49,7 +49,6 @@ async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: En
 
 
 @MODES
-@pytest.mark.timeout(240)
 @pytest.mark.rule("R40")
 @pytest.mark.rule("R41")
 async def test_a_kill_at_crash_points(memory_folder: Path, mode: dict[str, Any], full: bool) -> None:

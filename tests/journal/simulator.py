@@ -14,20 +14,13 @@ from dataclasses import dataclass, field
 from restate_runtime.journal.core import step
 from restate_runtime.journal.effects import (
     Abandon,
-    ClearStates,
     Deliver,
-    DropAction,
-    DropTimer,
     Effect,
-    ForgetRows,
     Load,
     PutAction,
     PutCommand,
-    PutIdempotency,
     PutInvocation,
     PutNotification,
-    PutState,
-    PutSubscriber,
     PutTimer,
     Reply,
     StartAction,
@@ -41,7 +34,6 @@ from restate_runtime.journal.entries import (
     Command,
     CompleteAwakeable,
     Failure,
-    Notification,
     OneWayCall,
     Outcome,
     Output,
@@ -65,17 +57,18 @@ from restate_runtime.journal.events import (
     Kill,
     Loaded,
     Pause,
-    Recover,
     Resume,
     Settle,
     Suspend,
     Tick,
 )
 from restate_runtime.journal.lifecycle import lane_key, state_key
-from restate_runtime.journal.model import Action, Invocation, State, Status, TimerKind
+from restate_runtime.journal.model import Invocation, State, Status
 from restate_runtime.journal.waits import Rule, Wait, leaf
 from restate_runtime.retry import OnExhausted, RetryPolicy
 from restate_runtime.serde import Value
+
+from .disk import Disk, row_of
 
 LEVELS = 4
 MAX_LIVE = 4
@@ -84,105 +77,6 @@ POLICIES = [RetryPolicy(max_attempts=3), RetryPolicy(max_attempts=2, on_exhauste
 OUTCOMES: list[Outcome] = [Success(Value("json", b"1")), Failure(13, "failed")]
 
 Move = tuple[int, int, int]
-
-
-@dataclass
-class Disk:
-    """What the recorded effects leave behind."""
-
-    rows: dict[int, Invocation] = field(default_factory=dict)
-    commands: dict[int, list[Command]] = field(default_factory=dict)
-    notifications: dict[int, list[Notification]] = field(default_factory=dict)
-    state: dict[tuple[str, str], dict[str, Value]] = field(default_factory=dict)
-    timers: dict[tuple[int, int], int] = field(default_factory=dict)
-    actions: dict[tuple[int, int], Action] = field(default_factory=dict)
-    subscribers: list[tuple[int, int, int]] = field(default_factory=list)
-    next_seq: int = 1
-    next_admission: int = 1
-
-    def write(self, records: Sequence[Effect]) -> None:
-        for record in records:
-            match record:
-                case PutInvocation():
-                    self.rows[record.invocation.seq] = record.invocation
-                case PutCommand():
-                    log = self.commands.setdefault(record.seq, [])
-                    assert record.index == len(log), "commands without a gap"
-                    log.append(record.command)
-                case PutNotification():
-                    arrived = self.notifications.setdefault(record.seq, [])
-                    assert record.index == len(arrived), "notifications without a gap"
-                    arrived.append(record.notification)
-                case PutState(value=None):
-                    self.state.setdefault(record.lane, {}).pop(record.name, None)
-                case PutState(value=Value() as value):
-                    self.state.setdefault(record.lane, {})[record.name] = value
-                case ClearStates():
-                    self.state.pop(record.lane, None)
-                case PutTimer():
-                    self.timers[record.seq, record.completion_id] = record.due_ms
-                case DropTimer():
-                    del self.timers[record.seq, record.completion_id]
-                case PutAction():
-                    self.actions[record.seq, record.completion_id] = dataclasses.replace(record.action)
-                case DropAction():
-                    del self.actions[record.seq, record.completion_id]
-                case PutSubscriber():
-                    self.subscribers.append((record.seq, record.parent, record.completion_id))
-                case ForgetRows():
-                    self.timers = {key: due for key, due in self.timers.items() if key[0] != record.seq}
-                    self.actions = {key: action for key, action in self.actions.items() if key[0] != record.seq}
-                    self.subscribers = [row for row in self.subscribers if row[0] != record.seq]
-                case PutIdempotency():
-                    pass
-                case _:
-                    raise AssertionError(f"{record} is no record")
-
-    def recovered(self, executing: frozenset[bytes], unclean: bool) -> Recover:
-        """What a start reads."""
-        invocations = []
-        for seq, row in sorted(self.rows.items()):
-            if row.status is Status.COMPLETED:
-                continue
-            invocation = _row(row)
-            invocation.command_count = len(self.commands[seq])
-            arrived = len(self.notifications.get(seq, []))
-            invocation.seen = row.notification_count if row.status is Status.SUSPENDED else -1
-            if arrived > row.notification_count:
-                invocation.wait = None
-                invocation.notification_count = arrived
-            invocations.append(invocation)
-        known = {invocation.seq for invocation in invocations}
-        assert {seq for seq, _ in self.timers} <= known, "no timers of what is over"
-        assert {seq for seq, _ in self.actions} <= known, "no actions of what is over"
-        assert {seq for seq, _, _ in self.subscribers} <= known, "no subscribers of what is over"
-        return Recover(
-            invocations,
-            [(due, seq, TimerKind.SLEEP, completion) for (seq, completion), due in self.timers.items()],
-            [(seq, completion, dataclasses.replace(action)) for (seq, completion), action in self.actions.items()],
-            list(self.subscribers),
-            executing,
-            self.next_seq,
-            self.next_admission,
-            unclean,
-        )
-
-
-def _row(invocation: Invocation) -> Invocation:
-    """An invocation as its row holds it."""
-    return dataclasses.replace(
-        invocation,
-        journal=None,
-        live=False,
-        token=0,
-        timers=0,
-        version=0,
-        waiters=[],
-        subscribers=[],
-        children=set(),
-        actions={},
-        wait=copy.deepcopy(invocation.wait),
-    )
 
 
 @dataclass
@@ -227,7 +121,7 @@ class World:
                     case Reply() | StartAction():
                         self.held.append(effect)
                     case PutInvocation():
-                        records.append(PutInvocation(_row(effect.invocation)))
+                        records.append(PutInvocation(row_of(effect.invocation)))
                         if effect.invocation.status in (Status.RUNNING, Status.COMPLETED):
                             self.parked.pop(effect.invocation.seq, None)
                         else:

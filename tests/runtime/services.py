@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, LineList, Number, Text
 from sample.v1.sample_restate import CounterBase, CounterClient, EchoBase, EchoClient, LedgerBase
 
-from restate_runtime import App, Caller, InvocationHandle, KeyedContext, RetryPolicy, Runtime, SingletonContext, UnkeyedContext
+from restate_runtime import App, Call, Caller, InvocationHandle, KeyedContext, RetryPolicy, Runtime, SingletonContext, UnkeyedContext
 from restate_runtime.app import Started
 
 Script = Callable[[Any], Awaitable[Any]]
@@ -74,8 +74,8 @@ class Sample:
 
     def __init__(self, data_dir: Path, options: Mapping[str, Any]) -> None:
         self.scripts: dict[str, Script] = {}
-        few = {"retry_initial_interval": MOMENT, "retry_max_attempts": 3, "retry_on_exhausted": "fail"}
-        self._options: dict[str, Any] = {"data_dir": data_dir} | few | options
+        few: dict[str, Any] = {"retry_initial_interval": MOMENT, "retry_max_attempts": 3, "retry_on_exhausted": "fail"}
+        self._options: dict[str, Any] = {"data_dir": data_dir} | few | dict(options)
 
     def script(self, body: Body) -> Body:
         """Decorator: the function can be played."""
@@ -87,7 +87,7 @@ class Sample:
         return App(Echo(self.scripts), Counter(self.scripts), Ledger(), retry=retry).start(**self._options | options)
 
 
-def begin(caller: Caller, body: Script, key: str | None = None, **options: Any) -> Awaitable[Text]:
+def begin(caller: Caller, body: Script, key: str | None = None, **options: Any) -> Call[Text]:
     """An awaited call that plays a script: in `Echo`, or in `Counter` where a key is given."""
     if key is None:
         return EchoClient(caller).script(Text(text=body.__name__), **options)

@@ -12,7 +12,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
 from restate_runtime import Code, TerminalError, gather, race
 
-from .services import LONG, MOMENT, Sample, begin, journal, play, reached, send
+from .services import LONG, MOMENT, Sample, begin, journal, play, reached, send, until
 
 FORMS: dict[str, Callable[..., Any]] = {
     "awaited": lambda method, request, **options: method(request, **options),
@@ -95,6 +95,7 @@ async def test_a_timeout_bounds_the_wait_and_not_the_invocation(sample: Sample, 
         with pytest.raises(TimeoutError, match="the invocation goes on"):
             await play(runtime, waits, timeout=bound, idempotency_key="same")
         call = begin(runtime, waits, idempotency_key="same")
+        await until(lambda: promises)
         await runtime.resolve_awakeable(promises[0], "went on")
         assert (await call).text == '"went on"'
         assert len(promises) == 1
@@ -183,13 +184,13 @@ async def test_requests_of_another_type_are_refused(sample: Sample) -> None:
 async def test_empty_is_left_out(sample: Sample) -> None:
     @sample.script
     async def inside(ctx: Any) -> Any:
-        ledger = LedgerClient(ctx)
+        ledger: Any = LedgerClient(ctx)
         nothing = await ledger.append(Text(text="inside"))
         return [nothing, list((await ledger.lines()).lines), list((await ledger.lines.in_background().result()).lines)]
 
     async with sample.start() as runtime:
         assert await play(runtime, inside) == [None, ["inside"], ["inside"]]
-        ledger = LedgerClient(runtime)
+        ledger: Any = LedgerClient(runtime)
         assert await ledger.append(Text(text="outside")) is None
         assert await ledger.append.in_background(Text(text="again")).result() is None
         assert list((await ledger.lines.delayed(delay=MOMENT).result()).lines) == ["inside", "outside", "again"]
@@ -273,7 +274,7 @@ async def test_a_handle_inside_is_journaled(sample: Sample) -> None:
 async def test_the_result_of_a_handle_inside_is_a_durable_future(sample: Sample) -> None:
     @sample.script
     async def parent(ctx: Any) -> Any:
-        add = CounterClient(ctx).add
+        add: Any = CounterClient(ctx).add
         first = add.in_background(AddRequest(name="a", amount=1)).result()
         second = add.in_background(AddRequest(name="b", amount=2)).result()
         third = add.delayed(AddRequest(name="c", amount=3), LONG).result()

@@ -12,7 +12,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient
 
 from restate_runtime import Code, DeadlineExceeded, TerminalError, as_completed, gather, race, select
 
-from .services import LONG, MOMENT, Sample, begin, described, journal, play, send, until
+from .services import LONG, MOMENT, Sample, begin, described, journal, play, reached, send, until
 
 pytestmark = pytest.mark.rule("R10")
 
@@ -97,7 +97,8 @@ async def test_gather_keeps_the_order_of_its_arguments(sample: Sample, promises:
 async def test_gather_of_nothing_and_of_one_twice(sample: Sample) -> None:
     @sample.script
     async def gathers(ctx: Any) -> Any:
-        nothing = [future async for future in as_completed()]
+        nobody: list[Any] = []
+        nothing = [future async for future in as_completed(*nobody)]
         effect = ctx.run("effect", lambda: 1)
         return [list(await gather()), nothing, list(await gather(effect, effect)), await gather(effect)]
 
@@ -232,7 +233,7 @@ async def test_what_was_awaited_goes_on_after_its_deadline(sample: Sample, promi
     async def bounds(ctx: Any) -> Any:
         call = begin(ctx, callee, "k")
         with pytest.raises(DeadlineExceeded):
-            await call.or_timeout(timedelta(milliseconds=50))  # type: ignore[attr-defined]
+            await call.or_timeout(timedelta(milliseconds=50))
         ctx.set("gave-up", True)
         return (await call).text
 
@@ -335,6 +336,26 @@ async def test_calls_after_a_combinator_follow_its_winner_on_a_restart(sample: S
     async with sample.start() as runtime:
         await promises.settle(runtime, 3)
         assert (await runtime.invocation(id).result()).text == '"after b"'
+
+
+async def test_a_stop_between_a_result_and_its_await_loses_nothing(sample: Sample, promises: Promises) -> None:
+    """Everything has arrived and the handler was told, when it has to leave memory in the same turn of the loop."""
+
+    @sample.script
+    async def gathers(ctx: Any) -> Any:
+        a, b, c = await promises.open(ctx, 3)
+        return list(await gather(a, race(b, gather(c))))
+
+    async with sample.start() as runtime:
+        handle = send(runtime, gathers)
+        await until(lambda: promises.ids)
+        await reached(handle, "running", "suspended")
+        settling = [asyncio.create_task(promises.settle(runtime, number)) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        await runtime.stop()
+        await asyncio.gather(*settling, return_exceptions=True)
+    async with sample.start() as runtime:
+        assert (await runtime.invocation(await handle.invocation_id()).result()).text == '["1", "2"]'
 
 
 @pytest.mark.parametrize("combine", [gather, race, as_completed], ids=lambda function: function.__name__)

@@ -145,7 +145,7 @@ async def test_the_options_as_text(sample: Sample) -> None:
     async def fails(ctx: Any) -> None:
         raise ValueError("for good")
 
-    text = {"retry_initial_interval": "1ms", "retry_max_interval": "2ms", "retry_factor": "1.5", "retry_max_attempts": "2"}
+    text: dict[str, Any] = {"retry_initial_interval": "1ms", "retry_max_interval": "2ms", "retry_factor": "1.5", "retry_max_attempts": "2"}
     async with sample.start(**text, retry_on_exhausted="fail") as runtime:
         with pytest.raises(TerminalError, match="for good"):
             await play(runtime, fails)
@@ -182,13 +182,18 @@ async def test_what_the_failed_attempt_had_done_is_not_done_again(sample: Sample
     @sample.script
     async def flaky(ctx: Any) -> int:
         total = (await CounterClient(ctx).add(AddRequest(name="other", amount=1))).value
-        effect = await ctx.run("effect", lambda: effects.append(1) or len(effects))
+        effect = await ctx.run("effect", count)
         ctx.set("total", (await ctx.get("total", int) or 0) + 1)
         if ctx.attempt < 3:
             raise ValueError("again")
         return int(total + effect + await ctx.get("total", int))
 
     effects: list[int] = []
+
+    def count() -> int:
+        effects.append(1)
+        return len(effects)
+
     async with sample.start() as runtime:
         assert await play(runtime, flaky, "k") == 3
     assert effects == [1]

@@ -12,7 +12,7 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
-from restate_runtime import RuntimeFault
+from restate_runtime import RuntimeFault, connect
 
 from .services import LONG, MOMENT, Sample, play, until
 
@@ -152,6 +152,26 @@ async def test_a_runtime_inside_a_side_effect_is_allowed(sample: Sample) -> None
     async with sample.start() as runtime:
         loop = asyncio.get_running_loop()
         assert await play(runtime, outside) == ["async", "async"]
+
+
+@pytest.mark.rule("R7")
+async def test_a_connection_inside_a_handler_is_refused_and_inside_a_side_effect_allowed(sample: Sample) -> None:
+    @sample.script
+    async def connects(ctx: Any) -> Any:
+        async def asynchronously() -> str:
+            async with connect(url) as connection:
+                await EchoClient(connection).call.in_background(Text(text="sent"))
+                return (await EchoClient(connection).call(Text(text="over HTTP"))).text
+
+        with pytest.raises(RuntimeFault, match=r"use ctx as caller.*RT0402"):
+            await asynchronously()
+        with pytest.raises(RuntimeFault, match=r"use ctx as caller.*RT0402"):
+            await EchoClient(outer).call(Text())
+        return [await ctx.run("async", asynchronously), await ctx.run("sync", lambda: asyncio.run(asynchronously()))]
+
+    async with sample.start(ingress="127.0.0.1:0") as runtime, connect(runtime.ingress_url or "") as outer:
+        url = runtime.ingress_url or ""
+        assert await play(outer, connects) == ["over HTTP", "over HTTP"]
 
 
 @pytest.mark.rule("R7")

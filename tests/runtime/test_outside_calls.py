@@ -38,7 +38,7 @@ async def test_all_of_asyncio_works_on_calls(sample: Sample) -> None:
         call = text("l")
         seen: list[str] = []
         call.add_done_callback(lambda done: seen.append(done.result().text))
-        assert await asyncio.gather(call, call) == [Text(text="l")] * 2
+        assert list(await asyncio.gather(call, call)) == [Text(text="l")] * 2
         assert seen == ["l"]
 
 
@@ -53,7 +53,7 @@ async def test_failures_come_through(sample: Sample) -> None:
 
     async with sample.start() as runtime:
         results = await asyncio.gather(begin(runtime, fails), begin(runtime, fails), return_exceptions=True)
-        assert results == [TerminalError("no", Code.ABORTED)] * 2
+        assert list(results) == [TerminalError("no", Code.ABORTED)] * 2
         with pytest.raises(ExceptionGroup) as caught:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(awaited(begin(runtime, fails)))

@@ -525,9 +525,13 @@ async def test_one_fails_and_the_other_goes_on(sample: Sample) -> None:
 async def test_a_result_is_recorded_once_and_a_replay_does_not_execute(sample: Sample) -> None:
     executions: list[int] = []
 
+    def count() -> int:
+        executions.append(1)
+        return len(executions)
+
     @sample.script
     async def runs(ctx: Any) -> Any:
-        results = [await ctx.run("count", lambda: executions.append(1) or len(executions)) for _ in range(3)]
+        results = [await ctx.run("count", count) for _ in range(3)]
         await ctx.sleep(MOMENT)
         if ctx.attempt < 3:
             raise RuntimeError("again")

@@ -274,7 +274,7 @@ class Attempt:
     def abandon(self) -> None:
         """The attempt leaves memory; its `finally` blocks run, and nothing that they do counts."""
         self.dead = True
-        self._driver.leaving.add(self)
+        self._driver.leaves(self)
         for action in self.actions.values():
             action.cancel()
         if self.waker is not None and not self.waker.done():

@@ -176,7 +176,8 @@ class Committer:
             self._wait_for_room(error)
             return
         except apsw.Error as error:
-            self._fail(RuntimeFault("RT0206", f"{self._database.directory.path}: {error}"))
+            code = "RT0204" if isinstance(error, (apsw.CorruptError, apsw.SQLError, apsw.ConstraintError)) else "RT0206"
+            self._fail(RuntimeFault(code, f"{self._database.directory.path}: {error}"))
             return
         except RuntimeFault as fault:
             self._fail(fault)

@@ -69,7 +69,8 @@ class Driver:
         self._watched: dict[Attempt, asyncio.TimerHandle] = {}
         self._context = contextvars.copy_context()
         self._idle: asyncio.Future[None] | None = None
-        self.leaving: set[Attempt] = set()
+        self._leaving: set[Attempt] = set()
+        self._empty: asyncio.Future[None] | None = None
         self._foreign: set[str] = set()
         self._stopping = False
 
@@ -131,12 +132,22 @@ class Driver:
         """The handler's task is over."""
         for action in attempt.actions.values():
             action.cancel()
-        self.leaving.discard(attempt)
         self.forget(attempt)
+
+    def leaves(self, attempt: Attempt) -> None:
+        """The attempt is over, its handler cleans up."""
+        if attempt.task is not None:
+            self._leaving.add(attempt)
+            attempt.task.add_done_callback(lambda _: self._left(attempt))
+
+    def _left(self, attempt: Attempt) -> None:
+        self._leaving.discard(attempt)
+        if self._empty is not None and not self._leaving and not self._empty.done():
+            self._empty.set_result(None)
 
     def leave_behind(self, attempt: Attempt) -> None:
         """The handler of an attempt that is over does not end: nobody waits for its task any more, asyncio at its own end neither."""
-        self.leaving.discard(attempt)
+        self._left(attempt)
         task = attempt.task
         if task is not None and task not in _LEFT_BEHIND:
             self.warn(attempt, "its attempt is over, and it catches what should end it: let BaseException pass")
@@ -154,7 +165,7 @@ class Driver:
         elif attempt.bound.inactivity_timeout is not None:
             self._watch(attempt, attempt.bound.inactivity_timeout.total_seconds())
         elif self._sweep is None:
-            self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting)
+            self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting, context=self._context)
 
     def unblocked(self, attempt: Attempt) -> None:
         """It goes on."""
@@ -191,6 +202,8 @@ class Driver:
             return False
         if self._pending_actions(attempt):
             return False
+        if node.index >= 0 and waiting[1] is None:
+            return False  # it was told of its result, and goes on in a moment
         del self._waiting[attempt]
         self.forget(attempt)
         wait = waiting[1] if waiting[1] is not None else node.wait()
@@ -216,7 +229,7 @@ class Driver:
             if attempt in self._watched:
                 continue
             if now - since < self._inactivity_s:
-                self._sweep = self.loop.call_later(self._inactivity_s - (now - since), self._sweep_waiting)
+                self._sweep = self.loop.call_later(self._inactivity_s - (now - since), self._sweep_waiting, context=self._context)
                 return
             if not self.suspend(attempt):
                 # A side effect runs: look again after another timeout.
@@ -346,15 +359,14 @@ class Driver:
         await self._clean_up(until - time.monotonic())
         self.drop()
         await self._clean_up(_LAST_MOMENT_S)
-        for attempt in list(self.leaving):
+        for attempt in list(self._leaving):
             self.leave_behind(attempt)
 
     async def _clean_up(self, timeout_s: float) -> None:
         """Lets the `finally` blocks of attempts that are over run to their end."""
-        tasks = {attempt.task for attempt in self.leaving if attempt.task is not None and not attempt.task.done()}
-        if tasks and timeout_s > 0:
-            await asyncio.wait(tasks, timeout=timeout_s)
-        self.leaving = {attempt for attempt in self.leaving if attempt.task is not None and not attempt.task.done()}
+        if self._leaving and timeout_s > 0:
+            self._empty = self.loop.create_future()
+            await asyncio.wait([self._empty], timeout=timeout_s)
 
     def drop(self) -> None:
         """Every attempt is over, at once."""

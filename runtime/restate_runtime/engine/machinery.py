@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import shutil
@@ -62,6 +63,7 @@ class Machinery:
         self.failed: asyncio.Future[RuntimeFault] = self.loop.create_future()
         self._probe = probe
         self._pid = os.getpid()
+        self._context = contextvars.copy_context()
         self._open = True
         self._outside: set[asyncio.Future[bytes] | asyncio.Future[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -75,7 +77,9 @@ class Machinery:
             try:
                 self._assemble(opened)
             except OSError as error:
-                raise RuntimeFault("RT0202", f"the data directory {self.data_dir} cannot be used: {error.strerror}: {error.filename}") from None
+                raise RuntimeFault(
+                    "RT0202", f"the data directory {self.data_dir} cannot be used: {error.strerror}: {error.filename}"
+                ) from None
             opened.pop_all()
 
     def _assemble(self, opened: contextlib.ExitStack) -> None:
@@ -166,8 +170,8 @@ class Machinery:
         else:
             waiter.set_result(outcome.value.data)
 
-    def durable(self) -> asyncio.Future[None]:
-        """Done once everything up to now is on disk."""
+    def durable(self, refusal: TerminalError | None = None) -> asyncio.Future[None]:
+        """Done once everything up to now is on disk; then with that refusal, where there is one."""
         future: asyncio.Future[None] = self.loop.create_future()
         self._outside.add(future)
 
@@ -175,7 +179,10 @@ class Machinery:
             self._outside.discard(future)
             if not future.done():
                 self._probe("acknowledge")
-                future.set_result(None)
+                if refusal is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(refusal)
 
         self.committer.when_durable(release)
         return future
@@ -210,7 +217,8 @@ class Machinery:
         if due_ms is not None and self._open:
             # Bounded: when the system's clock jumps, what is due is found within the bound.
             wait_ms = min(max(due_ms - self.now_ms(), 0), _LONGEST_ALARM_MS)
-            self._alarm = self.loop.call_later(wait_ms / 1000, self._ring)
+            # In a context of its own: a timer that a handler happens to set must not keep that handler's attempt.
+            self._alarm = self.loop.call_later(wait_ms / 1000, self._ring, context=self._context)
 
     def _ring(self) -> None:
         self._alarm = None

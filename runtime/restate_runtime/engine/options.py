@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 import types
@@ -142,8 +143,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 def _convert_to(value: Any, wanted: type) -> Any:
     if wanted is timedelta:
-        return value if isinstance(value, timedelta) else parse_duration(value)
+        return _duration(value)
     if wanted is Path:
+        if value == "":  # which would be the working directory
+            raise ValueError("it is empty")
         return Path(value)
     if wanted is OnExhausted:
         if isinstance(value, OnExhausted):
@@ -155,16 +158,31 @@ def _convert_to(value: Any, wanted: type) -> Any:
     if wanted is bool:
         return _boolean(value)
     if wanted in (int, float) and not isinstance(value, bool):
-        try:
-            number = wanted(value)
-        except ValueError:
-            raise ValueError(f"'{value}' is not a number") from None
-        if number <= 0:
-            raise ValueError(f"{value} is not above 0")
-        return number
+        return _number(value, wanted)
     if isinstance(value, wanted) and not isinstance(value, bool):
         return value
     raise ValueError(f"'{value}' does not fit")
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, (timedelta, str, int, float)):
+        raise ValueError(f"'{value}' is no duration (write 500ms, 30s, 15m, 2h, 1d or PT15M)")
+    duration = value if isinstance(value, timedelta) else parse_duration(value)
+    if duration < timedelta(0):
+        raise ValueError(f"'{value}' is negative")
+    return duration
+
+
+def _number(value: Any, wanted: type) -> int | float:
+    try:
+        number: int | float = wanted(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"'{value}' is not a number") from None
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"{value} is not a whole number" if wanted is int else f"{value} is not a number")
+    if not 0 < number < math.inf:
+        raise ValueError(f"{value} is not above 0" if number <= 0 else f"{value} is not a number")
+    return number
 
 
 def _boolean(value: Any) -> bool:

@@ -30,10 +30,11 @@ __all__ = ["Accepted", "Runtime"]
 class Accepted:
     """A call that was taken; see `engine.protocol.Submission`."""
 
-    __slots__ = ("_machinery", "_on_disk", "invocation_id", "result")
+    __slots__ = ("_machinery", "_on_disk", "_refusal", "invocation_id", "result")
 
-    def __init__(self, machinery: Machinery, id: bytes, result: asyncio.Future[bytes] | None) -> None:
+    def __init__(self, machinery: Machinery, id: bytes, result: asyncio.Future[bytes] | None, refusal: TerminalError | None = None) -> None:
         self._machinery = machinery
+        self._refusal = refusal
         self.invocation_id = invocation_id(id)
         self.result = result
         self._on_disk: asyncio.Future[None] | None = None
@@ -43,7 +44,7 @@ class Accepted:
         """Done once the call is durable."""
         # Made when it is asked for: most callers wait for the result alone.
         if self._on_disk is None:
-            self._on_disk = self._machinery.durable()
+            self._on_disk = self._machinery.durable(self._refusal)
         return self._on_disk
 
 
@@ -106,7 +107,7 @@ class Runtime:
         """Takes a call, durable or not yet.
 
         Raises:
-            TerminalError: NOT_FOUND, INVALID_ARGUMENT, ALREADY_EXISTS or RESOURCE_EXHAUSTED; nothing was stored.
+            TerminalError: NOT_FOUND, INVALID_ARGUMENT or RESOURCE_EXHAUSTED; nothing was stored. ALREADY_EXISTS comes with the futures.
             ConnectionError: the runtime is stopping, or has lost its disk.
         """
         machinery = self._machinery
@@ -125,11 +126,14 @@ class Runtime:
             found = machinery.shell.idempotent((target.service, target.method, target.key or "", call.idempotency_key))
             if found is not None:
                 existing, before = found
+                refusal = None
                 if before != digest:
-                    raise key_reused(call.idempotency_key)
+                    # The first call may not be on disk yet, and then this one must not hear of it.
+                    refusal = key_reused(call.idempotency_key)
+                    existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
                 if waiter is not None:
                     self._await_outcome(existing, waiter)
-                return Accepted(machinery, existing.id, waiter)
+                return Accepted(machinery, existing.id, waiter, refusal)
         id = driver.new_id()
         machinery.shell.step(
             Admit(
@@ -205,13 +209,14 @@ class Runtime:
             machinery.driver.check_size("the payload of the awakeable", len(value.data))
         outcome: Outcome = Failure(Code.ABORTED.value, reason or "") if value is None else Success(value)
         before = machinery.shell.signal(owner, -parsed[1])
+        refusal: TerminalError | None = None
         if before is not None and before != outcome:
-            raise TerminalError(f"the awakeable {awakeable_id} was settled otherwise before", Code.ALREADY_EXISTS)
-        if before is None:
-            if owner.status is Status.COMPLETED:
-                raise TerminalError(f"the awakeable {awakeable_id} belongs to an invocation that is completed", Code.NOT_FOUND)
+            refusal = TerminalError(f"the awakeable {awakeable_id} was settled otherwise before", Code.ALREADY_EXISTS)
+        elif before is None and owner.status is Status.COMPLETED:
+            refusal = TerminalError(f"the awakeable {awakeable_id} belongs to an invocation that is completed", Code.NOT_FOUND)
+        elif before is None:
             machinery.shell.step(Settle(owner.seq, parsed[1], outcome))
-        await machinery.durable()
+        await machinery.durable(refusal)  # a refusal, too, depends on what may not be on disk yet
 
     async def kill(self, invocation_id: str) -> None:
         """Ends an invocation and the awaited calls below it; nothing happens to a completed one."""

@@ -33,8 +33,17 @@ class ContextLogger(logging.LoggerAdapter[logging.Logger]):
         """Never while replaying."""
         return not self._invocation.silent and super().isEnabledFor(level)
 
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """The message with the target in front."""
+        if self.isEnabledFor(level):
+            target = f"[{self._invocation.target}] "
+            # A key may hold what looks like a place for an argument.
+            prefix = target.replace("%", "%%") if args else target
+            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+            super().log(level, f"{prefix}{msg}", *args, **kwargs)
+
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """The message with the target in front; the caller's own `extra` wins."""
-        extra: Mapping[str, object] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        """Adds who speaks; the caller's own `extra` wins."""
+        extra: Mapping[str, object] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         kwargs["extra"] = extra
-        return f"[{self._invocation.target}] {msg}", kwargs
+        return msg, kwargs

@@ -143,6 +143,9 @@ def _suspend(state: State, event: Suspend, now: int, out: list[Effect]) -> None:
             over = True
             seen = index  # the handler was not told of it
             break
+    for completion_id, action in invocation.actions.items():
+        # Its timer may have gone off already, for an execution that the suspension now comes before.
+        state.add_timer(action.next_ms, TimerKind.ACTION, invocation.seq, completion_id)
     invocation.status = Status.SUSPENDED
     invocation.wait = event.wait
     invocation.seen = seen

@@ -9,11 +9,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 
 from ..registry import BoundService, Registry
-from .rows import checked, sealed
+from .rows import checked, damage_reported, sealed
 
 __all__ = ["load_pool", "store_contracts"]
 
 
+@damage_reported()
 def store_contracts(connection: apsw.Connection, registry: Registry) -> None:
     """Writes the services whose contract changed; the revision counts the changes."""
     before = {row[0]: checked("service", row) for row in connection.execute("SELECT * FROM service")}
@@ -47,6 +48,7 @@ def _collect(file: FileDescriptor, files: descriptor_pb2.FileDescriptorSet, seen
     file.CopyToProto(files.file.add())
 
 
+@damage_reported()
 def load_pool(connection: apsw.Connection) -> descriptor_pool.DescriptorPool:
     """All contracts in a pool of their own. A file that two services hold in different forms is taken from the first."""
     pool = descriptor_pool.DescriptorPool()

@@ -14,6 +14,7 @@ from .batch import Batch
 from .directory import DataDirectory
 from .highwater import HighWaterMark, read_mark
 from .meta import Meta, read_meta, write_meta
+from .rows import damage_reported
 from .schema import SCHEMA_VERSION, create, upgrade
 
 __all__ = ["Database", "connect", "verify"]
@@ -54,18 +55,24 @@ def connect(path: Path, *, read_only: bool, stopped: bool = False) -> apsw.Conne
     return connection
 
 
+@damage_reported()
 def verify(connection: apsw.Connection, directory: DataDirectory, *, accept_data_loss: bool) -> None:
     """Whether the database is one of ours and holds what was acknowledged.
 
     Raises:
         RuntimeFault: RT0203, acknowledged data is missing; RT0204, it is damaged or none of ours; RT0205, a newer version wrote it.
     """
-    try:
-        batch = read_meta(connection, directory.database).batch
-    except apsw.CorruptError as error:
-        raise RuntimeFault("RT0204", f"{directory.database} is damaged: {error}") from None
-    if accept_data_loss:
-        return
+    batch = read_meta(connection, directory.database).batch
+    if not accept_data_loss:
+        _verify_mark(directory, batch)
+    # A checksum speaks for its row alone; a page that lost its place takes rows along that nobody would miss. A quarter of a second for
+    # a million rows.
+    found = connection.execute("PRAGMA quick_check(1)").get
+    if found != "ok":
+        raise RuntimeFault("RT0204", f"{directory.database} is damaged: {found}")
+
+
+def _verify_mark(directory: DataDirectory, batch: int) -> None:
     mark = read_mark(directory.highwater)
     if mark is None and batch > 0:
         raise RuntimeFault("RT0203", f"the high-water mark {directory.highwater} is missing, so nothing tells whether acknowledged data is")
@@ -77,6 +84,7 @@ def verify(connection: apsw.Connection, directory: DataDirectory, *, accept_data
         )
 
 
+@damage_reported()
 def _is_fresh(directory: DataDirectory, *, accept_data_loss: bool) -> bool:
     """Whether the tables are to be made; else the database is verified."""
     path = directory.database
@@ -126,6 +134,7 @@ class Database:
             self.connection.close()
             raise
 
+    @damage_reported()
     def _take_over(self) -> Meta:
         """Begins this epoch, and returns what the one before left. In one transaction: an owner whose lock file was removed may write."""
         connection = self.connection
@@ -143,8 +152,6 @@ class Database:
                 raise
         except apsw.BusyError:
             raise RuntimeFault("RT0201", f"{path} is in use by another process, although nobody holds the directory's lock") from None
-        except apsw.CorruptError as error:
-            raise RuntimeFault("RT0204", f"{path} is damaged: {error}") from None
         except apsw.FullError as error:
             raise RuntimeFault("RT0208", f"there is no room for {path}: {error}") from None
         except (apsw.ReadOnlyError, apsw.IOError) as error:

@@ -73,16 +73,6 @@ class DataDirectory:
         except (ValueError, KeyError, OSError):
             return "another process"
 
-    @property
-    def lock_is_ours(self) -> bool:
-        """Whether the lock file is still the one that was locked; somebody may have removed it."""
-        try:
-            there = os.stat(self.path / "lock")
-        except OSError:
-            return False
-        here = os.fstat(self._lock)
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
-
     def release(self) -> None:
         """Gives the directory up."""
         with contextlib.suppress(OSError):

@@ -38,7 +38,7 @@ from ...journal.waits import Wait
 from ...serde import Value
 from .contracts import load_pool
 from .reader import Reader
-from .rows import checked, invocation_from_row
+from .rows import checked, damage_reported, invocation_from_row
 
 __all__ = ["LiveWait", "StorageInspector"]
 
@@ -65,6 +65,7 @@ class StorageInspector:
         """Closes the connection."""
         self._connection.close()
 
+    @damage_reported()
     def services(self) -> list[dict[str, Any]]:
         """Rows of sys_service."""
         found = []
@@ -73,6 +74,7 @@ class StorageInspector:
             found.append({"name": name, "ty": kind, "revision": revision, "public": True, "methods": json.loads(methods)})
         return found
 
+    @damage_reported()
     def invocations(
         self, *, service: str | None = None, key: str | None = None, statuses: Sequence[str] = (), limit: int = 100
     ) -> list[dict[str, Any]]:
@@ -124,6 +126,7 @@ class StorageInspector:
             "journal_commands_size": invocation.command_count,
         }
 
+    @damage_reported()
     def describe(self, invocation_id: str) -> dict[str, Any] | None:
         """One invocation with its decoded journal and what it waits for."""
         raw = parse_invocation_id(invocation_id)
@@ -230,6 +233,7 @@ class StorageInspector:
 
     # --- state
 
+    @damage_reported()
     def state(self, service: str, key: str | None, name: str | None = None) -> list[dict[str, Any]]:
         """Rows of `state`, decoded."""
         conditions = ["service = ?"]

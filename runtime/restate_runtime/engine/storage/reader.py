@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
@@ -11,7 +12,7 @@ from ...errors import RuntimeFault
 from ...journal.entries import Command, Notification, Outcome, Output, decode_command, decode_notification
 from ...journal.model import Action, Invocation, LaneKey, Status, Timer, TimerKind
 from ...serde import Value
-from .rows import checked, invocation_from_row
+from .rows import checked, damage_reported, invocation_from_row, key_is_intact
 
 __all__ = ["Idempotent", "Reader", "Recovered"]
 
@@ -36,6 +37,10 @@ class Recovered:
     subscribers: list[tuple[int, int, int]]
 
 
+_STATE = "SELECT service, key, name, tag, value, crc FROM state WHERE "
+_IDEMPOTENCY = "SELECT service, method, key, idempotency_key, seq, digest, crc FROM idempotency WHERE "
+
+
 class Reader:
     """A read-only connection. Every row is checked against its checksum.
 
@@ -49,6 +54,7 @@ class Reader:
         """Closes the connection."""
         self._connection.close()
 
+    @damage_reported()
     def journal(self, seq: int, commands: int, notifications: int) -> tuple[list[Command], list[Notification]]:
         """Both logs of an invocation, which hold at least so many entries."""
         return (
@@ -66,29 +72,55 @@ class Reader:
                 raise RuntimeFault("RT0204", f"table {table}: entry {expected} of invocation {seq} is missing")
             yield entry
 
+    @damage_reported()
     def state(self, lane: LaneKey) -> dict[str, Value]:
         """All state of a lane."""
         found = {}
-        for row in self._connection.execute("SELECT service, key, name, tag, value, crc FROM state WHERE service = ? AND key = ?", lane):
+        for row in self._connection.execute(_STATE + "(service, key) >= (?, ?) ORDER BY service, key, name", lane):
+            if row[:2] != lane:
+                self._check_neighbour("state", row)
+                break
             _, _, name, tag, value = checked("state", row)
             found[name] = Value(tag, value)
+        self._check_neighbour(
+            "state", self._one(_STATE + "(service, key) < (?, ?) ORDER BY service DESC, key DESC, name DESC LIMIT 1", lane)
+        )
         return found
 
+    def _one(self, sql: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
+        return row
+
+    def _check_neighbour(self, table: str, row: tuple[Any, ...] | None) -> None:
+        """A row beside the place where one was looked for: where its key is damaged, it may be the one."""
+        if row is not None and not key_is_intact(table, row):
+            checked(table, row)
+            raise RuntimeFault("RT0204", f"table {table}: the checksum of a row is damaged")
+
+    @damage_reported()
     def find(self, invocation_id: bytes) -> Invocation | None:
         """The row of an invocation."""
-        row = self._connection.execute("SELECT * FROM invocation WHERE id = ?", (invocation_id,)).fetchone()
-        return None if row is None else invocation_from_row(row)
+        row = self._one("SELECT * FROM invocation WHERE id = ?", (invocation_id,))
+        if row is not None:
+            return invocation_from_row(row)
+        for beside in ("id < ? ORDER BY id DESC", "id > ? ORDER BY id"):
+            entry = self._one(f"SELECT id, seq FROM invocation WHERE {beside} LIMIT 1", (invocation_id,))
+            if entry is not None and self._one("SELECT id FROM invocation WHERE seq = ?", entry[1:]) != entry[:1]:
+                raise RuntimeFault("RT0204", f"table invocation: the index of ids is damaged at invocation {entry[1]}")
+        return None
 
-    def outcome(self, seq: int) -> Outcome | None:
+    @damage_reported()
+    def outcome(self, seq: int) -> Outcome:
         """The outcome of a completed invocation."""
         row = self._connection.execute(
             "SELECT seq, position, entry, crc FROM command WHERE seq = ? ORDER BY position DESC LIMIT 1", (seq,)
         ).fetchone()
-        if row is None:
-            return None
-        last = decode_command(checked("command", row)[2])
-        return last.outcome if isinstance(last, Output) else None
+        last = None if row is None else decode_command(checked("command", row)[2])
+        if not isinstance(last, Output):
+            raise RuntimeFault("RT0204", f"table command: the outcome of invocation {seq} is missing")
+        return last.outcome
 
+    @damage_reported()
     def signal(self, seq: int, ref: int) -> Outcome | None:
         """How an awakeable was settled."""
         for entry in self._entries("notification", seq, 0):
@@ -97,14 +129,14 @@ class Reader:
                 return notification.outcome
         return None
 
+    @damage_reported()
     def idempotent(self, scope: tuple[str, str, str, str], now_ms: int) -> Idempotent | None:
         """What an idempotency key leads to."""
-        row = self._connection.execute(
-            "SELECT service, method, key, idempotency_key, seq, digest, crc FROM idempotency "
-            "WHERE service = ? AND method = ? AND key = ? AND idempotency_key = ?",
-            scope,
-        ).fetchone()
-        if row is None:
+        row = self._one(_IDEMPOTENCY + "(service, method, key, idempotency_key) >= (?, ?, ?, ?) ORDER BY 1, 2, 3, 4 LIMIT 1", scope)
+        if row is None or row[:4] != scope:
+            self._check_neighbour("idempotency", row)
+            before = "(service, method, key, idempotency_key) < (?, ?, ?, ?) ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1"
+            self._check_neighbour("idempotency", self._one(_IDEMPOTENCY + before, scope))
             return None
         seq, digest = checked("idempotency", row)[4:]
         owner = self._connection.execute("SELECT * FROM invocation WHERE seq = ?", (seq,)).fetchone()
@@ -114,6 +146,7 @@ class Reader:
         expired = invocation.status is Status.COMPLETED and invocation.completed_ms + invocation.retention_ms <= now_ms
         return Idempotent(seq, invocation.id, digest, expired)
 
+    @damage_reported()
     def expired(self, now_ms: int, journal_retention_ms: int, limit: int) -> list[int]:
         """Completed invocations that nobody can ask for any more, oldest first."""
         rows = self._connection.execute(
@@ -123,6 +156,7 @@ class Reader:
         )
         return [seq for (seq,) in rows]
 
+    @damage_reported()
     def recover(self, live_count: int) -> Recovered:
         """Everything that is not completed, in order of creation.
 

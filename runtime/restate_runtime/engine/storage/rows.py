@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import apsw
 import google_crc32c
 import msgspec
 
@@ -13,7 +15,16 @@ from ...journal.entries import Failure, Target
 from ...journal.model import Invocation, Status
 from ...journal.waits import decode_wait, encode_wait
 
-__all__ = ["checked", "invocation_from_row", "invocation_row", "sealed", "sealed_entry", "sealed_invocation"]
+__all__ = [
+    "checked",
+    "damage_reported",
+    "invocation_from_row",
+    "invocation_row",
+    "key_is_intact",
+    "sealed",
+    "sealed_entry",
+    "sealed_invocation",
+]
 
 _pack = msgspec.msgpack.Encoder().encode
 _crc = google_crc32c.value
@@ -22,7 +33,23 @@ _CRC = 27  # where the checksum stands in a row of `invocation`
 
 def sealed(table: str, *columns: Any) -> tuple[Any, ...]:
     """The columns with their checksum behind them. The table's name counts, so that a row cannot pass for one of another table."""
-    return (*columns, _crc(_pack((table, columns))))
+    crc = _crc(_pack((table, columns)))
+    key_columns = _LOOKED_UP.get(table)
+    return (*columns, crc if key_columns is None else crc | _key_crc(table, columns[:key_columns]))
+
+
+# A row that is looked up by its key is not found when its key is damaged. The checksum of the key alone, above the row's 32 bits, tells
+# whether a damaged row is where it belongs.
+_LOOKED_UP = {"state": 3, "idempotency": 4}
+
+
+def _key_crc(table: str, key: tuple[Any, ...]) -> int:
+    return int(_crc(_pack((table, key)))) >> 1 << 32
+
+
+def key_is_intact(table: str, row: Sequence[Any]) -> bool:
+    """Whether a row of a table that is looked up by key has the key that it was written with, whatever else is damaged."""
+    return type(row[-1]) is int and bool(row[-1] >> 32 << 32 == _key_crc(table, tuple(row[: _LOOKED_UP[table]])))
 
 
 def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[int, int, bytes, int]:
@@ -52,13 +79,25 @@ def checked(table: str, row: Sequence[Any]) -> tuple[Any, ...]:
     if table == "invocation":
         return _checked_invocation(row)
     columns = tuple(row[:-1])
-    if table in ("command", "notification"):
+    expected: int | None
+    if table not in ("command", "notification"):
+        expected = sealed(table, *columns)[-1]
+    elif [type(column) for column in columns] == [int, int, bytes]:
         expected = sealed_entry(table.encode(), columns[0], columns[1], columns[2])[-1]
     else:
-        expected = sealed(table, *columns)[-1]
+        expected = None  # damaged so that it has another type
     if expected != row[-1]:
         raise RuntimeFault("RT0204", f"table {table}: the row {_name(columns)} is damaged: its checksum does not match")
     return columns
+
+
+@contextlib.contextmanager
+def damage_reported() -> Iterator[None]:
+    """Turns what SQLite itself finds damaged into RT0204; as a decorator, too."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError) as error:  # SQLError: a table or column is not there
+        raise RuntimeFault("RT0204", f"the database is damaged: {error}") from None
 
 
 def _name(columns: tuple[Any, ...]) -> str:
