@@ -16,6 +16,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "cases"
 INCLUDE = ROOT / "protos"
+# Another protoc than that of grpcio-tools, such as Debian's.
+OTHER_PROTOC = os.environ.get("RESTATE_TEST_PROTOC")
+COMPILER = [OTHER_PROTOC] if OTHER_PROTOC else [sys.executable, "-m", "grpc_tools.protoc"]
 PLUGIN = shutil.which("protoc-gen-restate", path=str(Path(sys.executable).parent))
 
 
@@ -55,7 +58,7 @@ def protoc(
 ) -> subprocess.CompletedProcess[str]:
     """Services, and what the arguments ask for, into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "grpc_tools.protoc", *(f"-I{folder}" for folder in includes)]
+    command = [*COMPILER, *(f"-I{folder}" for folder in includes)]
     command += [f"--plugin=protoc-gen-restate={PLUGIN}", f"--restate_out={out}", *arguments]
     given = {**os.environ, **(environment or {})}
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", stdin=subprocess.DEVNULL, env=given)
