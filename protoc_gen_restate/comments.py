@@ -14,6 +14,8 @@ _LINE_BREAK = re.compile(r"\r\n|\r")
 
 def clean(text: str) -> str:
     """The comment as people read it: without the space after the comment mark, trailing blanks and surrounding empty lines."""
+    if text.startswith(("* ", "*\n", "*\r")):
+        text = text[1:]  # of a comment that begins with /**
     lines = [line.rstrip() for line in _LINE_BREAK.sub("\n", text).split("\n")]
     # protoc leaves the space after `//` and the indentation behind `*` in place.
     if all(line.startswith(" ") for line in lines if line):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import types
 from pathlib import Path
 
 from ..imports import Section
@@ -14,6 +15,7 @@ from . import Alias, Compiler, Reference, Scope
 __all__ = ["ProtobufFlavour"]
 
 _DESCRIPTOR = "DESCRIPTOR"
+_BARE = types.ModuleType("bare")
 
 
 class ProtobufFlavour:
@@ -26,13 +28,16 @@ class ProtobufFlavour:
     def reference(self, message: Message, scope: Scope) -> Reference:
         module = self._module(message.file, scope)
         # Stubs say that `DESCRIPTOR` is the file's, also where a message takes the name.
-        unknown = scope.imports.is_dynamic(module) or message.path[0] == _DESCRIPTOR
+        unknown = scope.imports.is_dynamic(module) or message.path[0] == _DESCRIPTOR or hasattr(_BARE, message.path[0])
         if all(map(is_plain, message.path)) and not unknown:
             expression = ".".join((module, *message.path))
             return Reference(expression, expression)
         name = scope.imports.reserve("_".join(("message", *message.path)))
         value = module
-        for part in message.path:
+        path = message.path
+        if hasattr(_BARE, path[0]):  # a message called `__class__`: as an attribute it would be the module's own
+            value, path = f'vars({module})["{path[0]}"]', path[1:]
+        for part in path:
             value = f'getattr({value}, "{part}")' if keyword.iskeyword(part) or part == _DESCRIPTOR else f"{value}.{part}"
         if unknown:
             return Reference(name, value, Alias(name, None, value))

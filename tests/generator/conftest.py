@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "cases"
 INCLUDE = ROOT / "protos"
+# Another protoc than that of grpcio-tools, such as Debian's.
+OTHER_PROTOC = os.environ.get("RESTATE_TEST_PROTOC")
+COMPILER = [OTHER_PROTOC] if OTHER_PROTOC else [sys.executable, "-m", "grpc_tools.protoc"]
 PLUGIN = shutil.which("protoc-gen-restate", path=str(Path(sys.executable).parent))
 
 
@@ -41,19 +46,22 @@ class Case:
     def fails(self) -> bool:
         return self.folder.name.startswith("error_")
 
-    def generate(self, out: Path) -> subprocess.CompletedProcess[str]:
+    def generate(self, out: Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Runs the real protoc with the installed plugin."""
         flags = [f"--restate_opt={option}" for option in self.options]
         messages = [] if self.fails else [f"--python_out={out}"]
-        return protoc(out, *messages, *flags, *self.protos, includes=(self.folder, INCLUDE))
+        return protoc(out, *messages, *flags, *self.protos, includes=(self.folder, INCLUDE), environment=environment)
 
 
-def protoc(out: Path, *arguments: str, includes: tuple[Path, ...] = (INCLUDE,)) -> subprocess.CompletedProcess[str]:
+def protoc(
+    out: Path, *arguments: str, includes: tuple[Path, ...] = (INCLUDE,), environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Services, and what the arguments ask for, into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "grpc_tools.protoc", *(f"-I{folder}" for folder in includes)]
+    command = [*COMPILER, *(f"-I{folder}" for folder in includes)]
     command += [f"--plugin=protoc-gen-restate={PLUGIN}", f"--restate_out={out}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", stdin=subprocess.DEVNULL)
+    given = {**os.environ, **(environment or {})}
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", stdin=subprocess.DEVNULL, env=given)
 
 
 def findings(stderr: str) -> str:

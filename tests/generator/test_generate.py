@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from protoc_gen_restate.generate import _shim
 
 from .conftest import CASES, INCLUDE, ROOT
 
@@ -116,3 +119,48 @@ def test_without_a_compiler_the_extra_is_named(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "pip install 'protoc-gen-restate[codegen]'" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_did_not_change_stays_untouched(tmp_path: Path) -> None:
+    contract = ["-I", str(INCLUDE), "--out", str(tmp_path), str(INCLUDE / "tour")]
+    assert generate(*contract) == (0, "", "")
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "tour/v1/tour_pb2.pyi").write_text("changed")
+    before = {name: (tmp_path / name).stat() for name in names(tmp_path)}
+    assert generate(*contract) == (0, "", "")
+    after = {name: (tmp_path / name).stat() for name in names(tmp_path)}
+    assert set(after) == set(before)
+    touched = {name for name in after if (after[name].st_mtime_ns, after[name].st_ino) != (before[name].st_mtime_ns, before[name].st_ino)}
+    assert touched == {"tour/v1/tour_pb2.pyi"}
+
+
+def test_watching_generates_again_and_survives_mistakes(tmp_path: Path) -> None:
+    contract, out = tmp_path / "protos" / "fine.proto", tmp_path / "out"
+    contract.parent.mkdir()
+    contract.write_text('syntax = "proto3";\nmessage First {}\n')
+    command = [sys.executable, "-m", "protoc_gen_restate", "generate", "--watch", "-I", contract.parent, "--out", out, contract.parent]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "generated; watching 1 contracts\n"
+        contract.write_text('syntax = "proto3";\nmessage {}\n')
+        assert "fine.proto:2:9: " in process.stderr.readline()
+        contract.write_text('syntax = "proto3";\nmessage Second {}\n')
+        assert next(line for line in process.stderr if line.startswith("generated"))
+        assert "Second" in (out / "fine_pb2.py").read_text()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_windows_gets_a_batch_file(tmp_path: Path) -> None:
+    folder = tmp_path / "100% mine"
+    folder.mkdir()
+    shim = _shim(folder, "protoc-gen-restate", "protoc_gen_restate.__main__", windows=True)
+    assert shim.name == "protoc-gen-restate.bat"
+    script = str(folder / "protoc-gen-restate.py").replace("%", "%%")
+    assert shim.read_bytes().decode() == f'@echo off\r\n"{sys.executable}" "{script}" %*\r\n'
+    done = subprocess.run([sys.executable, folder / "protoc-gen-restate.py", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("protoc-gen-restate ")
