@@ -18,7 +18,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import Message
 
-__all__ = ["Codec", "MessageLibrary", "codec_of", "find_class", "find_descriptor", "is_message_type", "load_file", "pair"]
+__all__ = ["Codec", "MessageLibrary", "codec_of", "find_class", "find_descriptor", "is_foreign", "is_message_type", "load_file", "pair"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +160,12 @@ def codec_of(type_: object) -> Codec | None:
 
 def is_message_type(type_: object) -> bool:
     """Whether it is a message class of any library."""
-    return isinstance(type_, type) and (issubclass(type_, Message) or (bool(_libraries) and _library_of(type_) is not None))
+    return isinstance(type_, type) and (issubclass(type_, Message) or is_foreign(type_))
+
+
+def is_foreign(type_: type[Any]) -> bool:
+    """Whether it is a message class of another library than google.protobuf."""
+    return bool(_libraries) and _library_of(type_) is not None
 
 
 def find_class(full_name: str) -> type[Any] | None:

@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
-from .codecs import Codec, codec_of, find_class, find_descriptor, is_message_type
+from .codecs import Codec, codec_of, find_class, find_descriptor, is_foreign, is_message_type
 
 __all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "storable", "type_name"]
 
@@ -87,7 +87,7 @@ def encode(value: object, type_: object = None) -> Value:
             return Value(_MESSAGE + value.DESCRIPTOR.full_name, value.SerializeToString())
         except Exception as error:  # EncodeError: a required field of proto2 is missing
             raise SerdeError(f"a {value.DESCRIPTOR.full_name} cannot be stored: {error}") from error
-    if is_message_type(type(value)):
+    if is_foreign(type(value)):
         return _encode_message(value)
     try:
         data = _encode_json(value)
