@@ -225,7 +225,7 @@ def _built_in(name: str) -> MessageLibrary:
 
 def _betterproto() -> MessageLibrary:
     from betterproto import Message as Base  # pyright: ignore[reportMissingImports]
-    from betterproto.casing import pascal_case
+    from betterproto.casing import pascal_case  # pyright: ignore[reportMissingImports]
 
     def decode(type_: type[Any], data: bytes) -> Any:
         return type_().parse(data)
@@ -244,7 +244,7 @@ def _betterproto() -> MessageLibrary:
 
 
 def _betterproto2() -> MessageLibrary:
-    from betterproto2 import Message as Base
+    from betterproto2 import Message as Base  # pyright: ignore[reportMissingImports]
 
     def decode(type_: type[Any], data: bytes) -> Any:
         return type_.parse(data)

@@ -108,7 +108,7 @@ def _encode_message(value: Any) -> Value:
     return Value(_MESSAGE + codec.full_name, data)
 
 
-def _known(type_: type[Any]) -> Codec:
+def _known(type_: Any) -> Codec:
     codec = codec_of(type_)
     if codec is None:
         raise SerdeError(
