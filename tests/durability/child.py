@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import urllib.parse  # noqa: F401 - pathlib loads it late on 3.13, when as_nobody may not read Python's own folder any more
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
