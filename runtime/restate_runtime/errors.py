@@ -81,11 +81,6 @@ class DeadlineExceeded(TerminalError):
         super().__init__(message, Code.DEADLINE_EXCEEDED)
 
 
-def terminal_error(message: str, code: Code) -> TerminalError:
-    """A recorded failure as the exception that handlers and callers see."""
-    return TerminalError(message, code)
-
-
 class RuntimeFault(Exception):
     """Something about the runtime itself: its options, its data directory, the code that it hosts.
 

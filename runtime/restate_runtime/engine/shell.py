@@ -210,9 +210,9 @@ class Shell:
         if live is not None:
             return live
         for batch in self.committer.pending():
-            for row in batch.invocations.values():
-                if row[1] == invocation_id:
-                    return invocation_from_row(sealed_invocation(*row))
+            seq = batch.completed.get(invocation_id)
+            if seq is not None:
+                return invocation_from_row(sealed_invocation(*batch.invocations[seq]))
         return self._reader.find(invocation_id)
 
     def outcome(self, invocation: Invocation) -> Outcome | None:

@@ -259,8 +259,7 @@ def leave_memory(state: State, invocation: Invocation, now: int, out: list[Effec
     if invocation.live:
         invocation.live = False
         _stop_reading(state, invocation)
-        state.live -= 1
-        _admit_ready(state, now, out)
+        _room(state, now, out)
 
 
 def _room(state: State, now: int, out: list[Effect]) -> None:

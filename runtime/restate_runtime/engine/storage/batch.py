@@ -21,7 +21,7 @@ from ...journal.effects import (
     PutTimer,
 )
 from ...journal.entries import Notification, Outcome, Output, encode_entry
-from ...journal.model import PARKED
+from ...journal.model import PARKED, Status
 from .meta import Counters
 from .rows import invocation_row, sealed, sealed_entry, sealed_invocation
 
@@ -50,7 +50,7 @@ class Batch:
         counters: the core's, as the last transition left them.
         transitions: how many are in it.
         releases: what leaves the engine once the batch is durable, in order.
-        outcomes, idempotency, notifications: what a reader must know of records that are not on disk yet.
+        completed, outcomes, idempotency, notifications: what a reader must know of records that are not on disk yet.
     """
 
     __slots__ = (
@@ -59,6 +59,7 @@ class Batch:
         "_notification_rows",
         "_subscribers",
         "actions",
+        "completed",
         "counters",
         "forget",
         "idempotency",
@@ -81,6 +82,7 @@ class Batch:
         self.releases: list[Callable[[], None]] = []
         self.invocations: dict[int, tuple[Any, ...]] = {}
         self.parked: dict[int, int] = {}
+        self.completed: dict[bytes, int] = {}
         self.outcomes: dict[int, Outcome] = {}
         self.idempotency: dict[tuple[str, str, str, str], tuple[int, bytes, bytes]] = {}
         self.notifications: dict[int, list[Notification]] = {}
@@ -93,11 +95,6 @@ class Batch:
         self._commands: list[tuple[int, int, bytes, int]] = []
         self._notification_rows: list[tuple[int, int, bytes, int]] = []
         self._subscribers: list[tuple[int, int, int]] = []
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write and nothing to release."""
-        return not self.transitions and not self.releases
 
     def add(self, record: Effect) -> bool:
         """Takes a record; `False` where the effect is none."""
@@ -118,8 +115,10 @@ class Batch:
         self.invocations[invocation.seq] = invocation_row(invocation)
         if invocation.status in PARKED:
             self.parked[invocation.seq] = invocation.version
-        elif self.parked:
-            self.parked.pop(invocation.seq, None)
+            return
+        self.parked.pop(invocation.seq, None)
+        if invocation.status is Status.COMPLETED:
+            self.completed[invocation.id] = invocation.seq
 
     def _put_notification(self, record: PutNotification) -> None:
         notification = record.notification
