@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import types
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,15 @@ async def wait_variously(ctx: Any, text: str) -> Any:
         case "retry":
             raise ValueError("later")
     return text
+
+
+@pytest.fixture(autouse=True)
+def only_what_comes_from_here() -> Iterator[None]:
+    """What tests before left alive, such as handlers that never end, is not counted."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def handlers_alive() -> list[str]:
