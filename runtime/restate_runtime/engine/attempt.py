@@ -7,16 +7,16 @@ import hashlib
 import sys
 import types
 from collections.abc import Callable, Generator, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
-from ..handler.futures import Awakeable, Call, DurableFuture, value_of
-from ..handler.scope import current_handler
+from ..handler.futures import Awakeable, Call, DurableFuture, Ready, value_of
+from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, current_handler, misuse
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
 from ..journal.entries import Command, Failure, Outcome, Success, Target
@@ -35,15 +35,13 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .registry import BoundMethod
 
-__all__ = ["Abandoned", "Attempt"]
+__all__ = ["Attempt"]
+
+Read = TypeVar("Read")
 
 _NEVER = -2
 _PATIENCE = 1000
 """Awaits of a handler after its attempt is over, each of which raises; more than cleaning up takes."""
-
-
-class Abandoned(BaseException):
-    """Raised at the await of a handler whose attempt has left memory, so that its `finally` blocks run."""
 
 
 class Attempt:
@@ -199,16 +197,8 @@ class Attempt:
         except RuntimeError:  # no event loop: a thread
             own = False
         if not own:
-            raise RuntimeError(self._misuse())
+            raise RuntimeError(misuse(self))
         return True
-
-    def _misuse(self) -> str:
-        if current_handler.get() is self:
-            return (
-                "the context belongs to the handler's own task: instead of asyncio.gather, wait_for, task groups or other tasks "
-                "use restate_runtime's gather, race, select, as_completed or or_timeout"
-            )
-        return "the context cannot be used inside a side effect: do it before or after ctx.run"
 
     def check_await(self, frame: types.FrameType) -> None:
         if self.dead:
@@ -216,7 +206,7 @@ class Attempt:
             return
         self.check_command()
         if frame.f_globals.get("__name__", "").startswith("asyncio."):
-            raise RuntimeError("a durable future cannot be awaited through asyncio.wait_for: use or_timeout")
+            raise RuntimeError(WAIT_FOR)
 
     def _raise_abandoned(self) -> None:
         self._raised += 1
@@ -242,9 +232,7 @@ class Attempt:
             except asyncio.CancelledError:
                 if self.dead:
                     raise Abandoned from None
-                raise RuntimeError(
-                    "a durable future cannot be bounded by asyncio.timeout or cancelled by asyncio: use or_timeout"
-                ) from None
+                raise RuntimeError(WAIT_WITH) from None
             finally:
                 self.blocked_on = self.waker = None
                 self._driver.unblocked(self)
@@ -329,11 +317,11 @@ class Attempt:
     def inert(self) -> DurableFuture[Any]:
         return DurableFuture(self, self._inert(), lambda: None)
 
-    def get_state(self, name: str) -> Value | None:
+    def get_state(self, name: str, read: Callable[[Value | None], Read]) -> Ready[Read]:
         self.check_command()
         command = self._issue(entries.GetState(name, self._driver.state_value(self.invocation, name), self._at()))
         assert isinstance(command, entries.GetState)
-        return command.value
+        return Ready(read(command.value))
 
     def _check_write(self) -> bool:
         if self.invocation.target.shared:  # its contract may have changed since it was called
@@ -353,11 +341,11 @@ class Attempt:
         if self._check_write():
             self._issue(entries.ClearAllState(self._at()))
 
-    def state_names(self) -> tuple[str, ...]:
+    def state_names(self) -> Ready[list[str]]:
         self.check_command()
         command = self._issue(entries.GetStateKeys(self._driver.state_names(self.invocation), self._at()))
         assert isinstance(command, entries.GetStateKeys)
-        return command.names
+        return Ready(list(command.names))
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
         if not isinstance(duration, timedelta):
@@ -394,7 +382,7 @@ class Attempt:
 
         return DurableFuture(self, leaf, read)
 
-    def now_ms(self) -> int:
+    def now(self) -> Ready[datetime]:
         self.check_command()
         completion_id = self.replay.new_completion()
         self._issue(entries.Run(completion_id, "now", self._at()))
@@ -402,7 +390,7 @@ class Attempt:
         if leaf.outcome is None:
             self._driver.record_now(self, completion_id)
         self.consumed(leaf.index)
-        return int(restore(value_of(leaf.outcome)))
+        return Ready(datetime.fromtimestamp(restore(value_of(leaf.outcome)) / 1000, UTC))
 
     def awakeable(self, type_: Any) -> Awakeable[Any]:
         if not self.check_command():

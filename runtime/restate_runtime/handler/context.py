@@ -6,14 +6,14 @@ import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from ..retry import RetryPolicy
-from ..serde import Serde, SerdeError, check_text, decode, encode
+from ..serde import Serde, SerdeError, Value, check_text, decode, encode
 from .by_name import NamedMethod
 from .client import InvocationHandle, Method, OutgoingCall
-from .futures import Awakeable, Call, DurableFuture, Ready
+from .futures import Awakeable, Call, DurableFuture
 from .invocation import Invocation
 from .logger import ContextLogger
 
@@ -87,7 +87,7 @@ class Context:
         """The time, in UTC, that was recorded the first time."""
         if self._invocation.dead:
             return self._invocation.inert()
-        return Ready(datetime.fromtimestamp(self._invocation.now_ms() / 1000, UTC))
+        return self._invocation.now()
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
         """A durable timer: it goes on through restarts.
@@ -188,19 +188,22 @@ class SharedContext(Context):
         check_text("the name of a state", name)
         if self._invocation.dead:
             return self._invocation.inert()
-        value = self._invocation.get_state(name)
-        if value is None:
-            return Ready(None)
-        try:
-            return Ready(decode(value, type))
-        except SerdeError as error:
-            raise SerdeError(f"state '{name}' of {self._invocation.service}: {error}") from None
+
+        def read(value: Value | None) -> Any:
+            if value is None:
+                return None
+            try:
+                return decode(value, type)
+            except SerdeError as error:
+                raise SerdeError(f"state '{name}' of {self._invocation.service}: {error}") from None
+
+        return self._invocation.get_state(name, read)
 
     def state_keys(self) -> Awaitable[list[str]]:
         """The names of the state, sorted; the handler's own writes count."""
         if self._invocation.dead:
             return self._invocation.inert()
-        return Ready(list(self._invocation.state_names()))
+        return self._invocation.state_names()
 
 
 class StatefulContext(SharedContext):

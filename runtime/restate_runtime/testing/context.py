@@ -7,14 +7,14 @@ import hashlib
 import inspect
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..descriptors import find_service
 from ..engine.actions import refuse_lossy, result_type
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
-from ..handler.futures import Awakeable, Call, DurableFuture
+from ..handler.futures import Awakeable, Call, DurableFuture, Ready
 from ..identifiers import FIRST_AWAKEABLE_INDEX, awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Success
 from ..journal.nodes import Leaf, Node
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .double import Double, Outcome
 
 __all__ = ["ContextDouble"]
+
+Read = TypeVar("Read")
 
 _OVER = Success(Value("", b""))
 _FAILED = Failure(Code.INTERNAL.value, "")
@@ -153,8 +155,8 @@ class ContextDouble:
     def inert(self) -> DurableFuture[Any]:
         raise AssertionError("a handler under test is never over before its end")
 
-    def get_state(self, name: str) -> Value | None:
-        return self.state.get(name)
+    def get_state(self, name: str, read: Callable[[Value | None], Read]) -> Ready[Read]:
+        return Ready(read(self.state.get(name)))
 
     def set_state(self, name: str, value: Value) -> None:
         self.state[name] = value
@@ -165,16 +167,16 @@ class ContextDouble:
     def clear_all_state(self) -> None:
         self.state.clear()
 
-    def state_names(self) -> tuple[str, ...]:
-        return tuple(sorted(self.state))
+    def state_names(self) -> Ready[list[str]]:
+        return Ready(sorted(self.state))
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
         leaf = self._leaf()
         self._timers[leaf.ref] = (self._now + max(duration, timedelta(0)), leaf)
         return DurableFuture(self, leaf, lambda: None)
 
-    def now_ms(self) -> int:
-        return round(self._now.timestamp() * 1000)
+    def now(self) -> Ready[datetime]:
+        return Ready(datetime.fromtimestamp(round(self._now.timestamp() * 1000) / 1000, UTC))
 
     def run(self, name: str, action: Callable[[], Any], type_: Any, policy: RetryPolicy) -> DurableFuture[Any]:
         from .double import Outcome
