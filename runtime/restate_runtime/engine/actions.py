@@ -18,13 +18,14 @@ from ..journal.entries import Failure, Outcome, Success
 from ..journal.events import ActionEnded, ActionFailed
 from ..retry import RetryPolicy
 from ..serde import SerdeError, Value, decode, encode, restore, storable, type_name
+from .sources import describe_error
 from .threads import DaemonPool
 
 if TYPE_CHECKING:
     from .attempt import Attempt
     from .driver import Driver
 
-__all__ = ["Action", "Actions", "refuse_lossy", "result_type"]
+__all__ = ["Action", "Actions", "call_body", "encode_result", "refuse_lossy", "result_type"]
 
 _THREADS = 32
 
@@ -100,7 +101,7 @@ class Actions:
         outcome: Outcome | None = None
         error: BaseException | None = None
         try:
-            value = await self._call(action.body, action.context)
+            value = await call_body(action.body, action.context, self._pool)
         except TerminalError as terminal:
             outcome = Failure(terminal.code.value, storable(terminal.message))
         except (KeyboardInterrupt, GeneratorExit):
@@ -108,7 +109,7 @@ class Actions:
         except BaseException as problem:  # SystemExit too: it is the side effect's failure, not the end of the process
             error = problem
         else:
-            outcome = self._encode(action, value)
+            outcome = encode_result(action.name, value, action.wanted, driver.check_size)
         finally:
             driver.flight.leave(slot)
         if action.stage is Stage.CANCELLED:
@@ -118,37 +119,38 @@ class Actions:
             return
         assert error is not None
         action.stage = Stage.WAITING
-        text = driver.describe_error(error)
+        text = describe_error(error)
         driver.warn(attempt, f"side effect '{action.name}' failed: {text}")
         driver.step(ActionFailed(invocation.seq, attempt.token, action.completion_id, action.name, text, began_ms, action.policy))
         driver.rested(attempt)
 
-    async def _call(self, body: Callable[[], Any], context: contextvars.Context) -> Any:
-        if inspect.iscoroutinefunction(body):
-            return await body()
-        # A copy: the context itself is entered by this task.
-        value = await self._pool.run(context.copy(), body)
-        return await value if inspect.isawaitable(value) else value
-
-    def _encode(self, action: Action, value: Any) -> Outcome:
-        """The result as it is recorded. One that cannot be restored is a terminal error: trying again would repeat the effect."""
-        try:
-            encoded = encode(value, action.wanted)
-            self._driver.check_size(f"the result of side effect '{action.name}'", len(encoded.data))
-            refuse_lossy(value, encoded, action.wanted)
-        except SerdeError as error:
-            message = f"the result of side effect '{action.name}' cannot be restored: {error}"
-            return Failure(Code.INTERNAL.value, message)
-        except TerminalError as error:
-            return Failure(error.code.value, error.message)
-        except Exception as error:  # a Serde of the user's
-            text = self._driver.describe_error(error)
-            return Failure(Code.INTERNAL.value, f"the result of side effect '{action.name}' cannot be restored: {text}")
-        return Success(encoded)
-
     def close(self) -> None:
         """Lets the threads end."""
         self._pool.close()
+
+
+async def call_body(body: Callable[[], Any], context: contextvars.Context, pool: DaemonPool) -> Any:
+    """Calls a side effect's body: an async one here, a sync one in a thread of the pool, within that context."""
+    if inspect.iscoroutinefunction(body):
+        return await body()
+    # A copy: the context itself is entered by this task.
+    value = await pool.run(context.copy(), body)
+    return await value if inspect.isawaitable(value) else value
+
+
+def encode_result(name: str, value: Any, wanted: Any, check_size: Callable[[str, int], None]) -> Outcome:
+    """The result as it is recorded. One that cannot be restored is a terminal error: trying again would repeat the effect."""
+    try:
+        encoded = encode(value, wanted)
+        check_size(f"the result of side effect '{name}'", len(encoded.data))
+        refuse_lossy(value, encoded, wanted)
+    except SerdeError as error:
+        return Failure(Code.INTERNAL.value, f"the result of side effect '{name}' cannot be restored: {error}")
+    except TerminalError as error:
+        return Failure(error.code.value, error.message)
+    except Exception as error:  # a Serde of the user's
+        return Failure(Code.INTERNAL.value, f"the result of side effect '{name}' cannot be restored: {describe_error(error)}")
+    return Success(encoded)
 
 
 def result_type(action: Callable[[], Any], given: Any, known: dict[types.CodeType, Any]) -> Any:

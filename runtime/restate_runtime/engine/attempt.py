@@ -29,7 +29,7 @@ from ..serde import SerdeError, Value, decode, restore, storable
 from .devmode import Watched
 from .handles import DurableHandle
 from .idempotency import REFUSED, key_reused
-from .sources import user_line
+from .sources import describe_error, user_line
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -136,7 +136,7 @@ class Attempt:
             raise
         except BaseException as error:  # SystemExit too: a handler's mistake must not end the process
             if not self.dead:
-                self._fail(self._driver.describe_error(error), error)
+                self._fail(describe_error(error), error)
         finally:
             self._leave()
             self._driver.ended(self)
@@ -165,15 +165,9 @@ class Attempt:
             return Failure(error.code.value, storable(error.message))
 
     def _encode_response(self, response: Any) -> bytes:
-        descriptor = self.bound.descriptor
-        if descriptor.empty_response:
-            if response is not None and not isinstance(response, descriptor.response):
-                raise TypeError(f"{descriptor.full_name} returns nothing, not a {type(response).__name__}")
-            return b""
-        if not isinstance(response, descriptor.response):
-            raise TypeError(f"{descriptor.full_name} must return a {descriptor.response.__name__}, not a {type(response).__name__}")
-        payload = descriptor.response_codec.encode(response)
-        self._driver.check_size(f"the response of {descriptor.full_name}", len(payload))
+        payload = self.bound.encode_response(response)
+        if payload:
+            self._driver.check_size(f"the response of {self.bound.descriptor.full_name}", len(payload))
         return payload
 
     def _fail(self, text: str, error: BaseException | None = None) -> None:

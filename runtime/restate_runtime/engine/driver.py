@@ -7,7 +7,6 @@ import contextvars
 import logging
 import os
 import time
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from ..journal.events import ActionEnded, Existing, Pause, Suspend
 from ..journal.model import Invocation
 from ..journal.waits import Wait
 from ..retry import RetryPolicy
-from ..serde import Value, storable
+from ..serde import Value
 from .actions import Actions, Stage
 from .attempt import Attempt
 from .flight import FlightRecorder
@@ -316,16 +315,6 @@ class Driver:
         """What an attempt in memory waits for."""
         attempt = self._attempts.get(seq)
         return None if attempt is None or attempt.blocked_on is None else attempt.blocked_on.wait()
-
-    def describe_error(self, error: BaseException) -> str:
-        """One line: what was raised, and the last line of user code that it went through."""
-        frames = traceback.extract_tb(error.__traceback__)
-        own = os.path.dirname(os.path.dirname(__file__))
-        place = next((f" ({os.path.basename(f.filename)}:{f.lineno})" for f in reversed(frames) if not f.filename.startswith(own)), "")
-        text = storable(str(error))
-        if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is in it says what is wrong
-            text = "; ".join([text, *(self.describe_error(inner) for inner in error.exceptions)])
-        return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
 
     def report_failure(self, attempt: Attempt, text: str, error: BaseException | None) -> None:
         """A failed attempt in the log, with its traceback: it is the user's code that failed."""

@@ -75,6 +75,21 @@ class BoundMethod:
             raise TerminalError(f"{self.descriptor.full_name}: the key field '{name}' is empty", Code.INVALID_ARGUMENT)
         return str(key)
 
+    def encode_response(self, response: object) -> bytes:
+        """What a handler returned as binary protobuf.
+
+        Raises:
+            TypeError: it is of another type than the rpc's.
+        """
+        descriptor = self.descriptor
+        if descriptor.empty_response:
+            if response is not None and not isinstance(response, descriptor.response):
+                raise TypeError(f"{descriptor.full_name} returns nothing, not a {type(response).__name__}")
+            return b""
+        if not isinstance(response, descriptor.response):
+            raise TypeError(f"{descriptor.full_name} must return a {descriptor.response.__name__}, not a {type(response).__name__}")
+        return descriptor.response_codec.encode(response)
+
     def outgoing(self, message: Message) -> OutgoingCall:
         """The call that carries this request; options are filled in by the caller."""
         return OutgoingCall(

@@ -1,15 +1,29 @@
-"""Which line of the user's code asked: the `at` of a command."""
+"""Which line of the user's code asked or failed."""
 
 from __future__ import annotations
 
+import os
+import traceback
 import types
 from pathlib import Path
 
-__all__ = ["user_line"]
+from ..serde import storable
+
+__all__ = ["describe_error", "user_line"]
 
 _OWN = str(Path(__file__).parents[1])
 _is_own: dict[types.CodeType, bool] = {}
 _lines: dict[tuple[types.CodeType, int], str] = {}
+
+
+def describe_error(error: BaseException) -> str:
+    """One line: what was raised, and the last line of user code that it went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f" ({os.path.basename(f.filename)}:{f.lineno})" for f in reversed(frames) if not f.filename.startswith(_OWN)), "")
+    text = storable(str(error))
+    if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is in it says what is wrong
+        text = "; ".join([text, *(describe_error(inner) for inner in error.exceptions)])
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
 
 
 def user_line(frame: types.FrameType | None) -> str:
