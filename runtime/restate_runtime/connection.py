@@ -163,6 +163,11 @@ class Connection:
         _, body = await self._request("GET", path("invocation", invocation_id, "status"), None, {})
         return status_of(body)
 
+    async def cancel_invocation(self, invocation_id: str) -> None:
+        """Asks an invocation to stop; `handle.cancel()` uses it."""
+        outside_only("a connection")
+        await self._request("POST", path("invocation", invocation_id, "cancel"), None, {})
+
     async def kill_invocation(self, invocation_id: str) -> None:
         """Ends an invocation; `handle.kill()` uses it."""
         outside_only("a connection")

@@ -137,6 +137,10 @@ class SyncConnection:
         _, body = self._request("GET", path("invocation", invocation_id, "status"), None, {})
         return status_of(body)
 
+    def cancel_invocation(self, invocation_id: str) -> None:
+        """Asks an invocation to stop; `handle.cancel()` uses it."""
+        self._request("POST", path("invocation", invocation_id, "cancel"), None, {})
+
     def kill_invocation(self, invocation_id: str) -> None:
         """Ends an invocation; `handle.kill()` uses it."""
         self._request("POST", path("invocation", invocation_id, "kill"), None, {})
@@ -214,6 +218,10 @@ class SyncHandle(SyncInvocationHandle[Response]):
     def status(self) -> str:
         """The status as it is committed."""
         return self._connection.status_of(self._id)
+
+    def cancel(self) -> None:
+        """Asks the invocation to stop, and returns once that is on disk."""
+        self._connection.cancel_invocation(self._id)
 
     def kill(self) -> None:
         """Ends the invocation and the awaited calls below it at once."""

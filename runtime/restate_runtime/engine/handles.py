@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..handler.client import InvocationHandle
-from ..handler.futures import DurableFuture
+from ..handler.futures import DurableFuture, Ready
 from ..identifiers import invocation_id
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class DurableHandle(InvocationHandle[Response]):
 
     async def status(self) -> str:
         raise RuntimeError("status() changes while the handler runs: it is for callers outside handlers, or inside ctx.run")
+
+    def cancel(self) -> Awaitable[None]:
+        self._attempt.cancel_raw(self._id)
+        return Ready(None)
 
     async def kill(self) -> None:
         raise RuntimeError("kill() is for callers outside handlers, or inside ctx.run")

@@ -147,6 +147,17 @@ class Context:
         check_text("the reason", reason)
         self._invocation.settle_awakeable(id, None, reason)
 
+    def cancel(self, invocation_id: str) -> None:
+        """Asks another invocation to stop: its current or next await raises `TerminalError` with code CANCELLED, once.
+
+        The awaited calls below it are cancelled with it. One that has not begun ends at once; nothing happens to one that is completed or
+        unknown.
+
+        Raises:
+            TerminalError: INVALID_ARGUMENT, that is no invocation's id.
+        """
+        self._invocation.cancel(invocation_id)
+
     def invocation(self, id: str) -> InvocationHandle[bytes]:
         """A handle for an invocation that is known by its id."""
         return self._invocation.handle(id)

@@ -109,6 +109,8 @@ class Reach(Protocol):
 
     async def status_of(self, invocation_id: str) -> str: ...
 
+    async def cancel_invocation(self, invocation_id: str) -> None: ...
+
     async def kill_invocation(self, invocation_id: str) -> None: ...
 
 
@@ -169,6 +171,10 @@ class OutsideHandle(InvocationHandle[Response]):
     async def status(self) -> str:
         """The status as it is committed."""
         return await self._reach.status_of(await self.invocation_id())
+
+    async def cancel(self) -> None:
+        """Asks the invocation to stop, and returns once that is on disk."""
+        await self._reach.cancel_invocation(await self.invocation_id())
 
     async def kill(self) -> None:
         """Ends the invocation and the awaited calls below it at once."""

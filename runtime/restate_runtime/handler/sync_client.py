@@ -43,6 +43,13 @@ class SyncInvocationHandle(abc.ABC, Generic[Response]):
         """`scheduled`, `inboxed`, `ready`, `running`, `suspended`, `backing-off`, `paused` or `completed`."""
 
     @abc.abstractmethod
+    def cancel(self) -> None:
+        """Asks the invocation to stop: its current or next await raises `TerminalError` with code CANCELLED, once.
+
+        The awaited calls below it are cancelled with it. One that has not begun ends at once; nothing happens to a completed one.
+        """
+
+    @abc.abstractmethod
     def kill(self) -> None:
         """Ends the invocation and the awaited calls below it at once; waiting callers get ABORTED."""
 

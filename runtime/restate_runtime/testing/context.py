@@ -245,6 +245,11 @@ class ContextDouble:
         self._double.take(call, Form.DELAYED if call.delay_ms else Form.BACKGROUND).begin()
         return _Handle(self, self._double.all_calls[-1].invocation_id)
 
+    def cancel(self, id: str) -> None:
+        if parse_invocation_id(id) is None:
+            raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
+        self._double.cancelled.append(id)
+
     def handle(self, id: str) -> InvocationHandle[bytes]:
         if parse_invocation_id(id) is None:
             raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
@@ -280,6 +285,10 @@ class _Handle(InvocationHandle[Any]):
 
     async def status(self) -> str:
         raise RuntimeError("status() changes while the handler runs: it is for callers outside handlers, or inside ctx.run")
+
+    def cancel(self) -> Awaitable[None]:
+        self._context.cancel(self._id)
+        return Ready(None)
 
     async def kill(self) -> None:
         raise RuntimeError("kill() is for callers outside handlers, or inside ctx.run")

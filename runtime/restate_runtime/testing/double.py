@@ -160,11 +160,12 @@ class Double:
     Attributes:
         all_calls: every call that it got, in order.
         settled: awakeables that somebody settled, by id: the value that was given, or the `TerminalError`.
-        killed: ids of invocations that somebody killed.
+        cancelled, killed: ids of invocations that somebody cancelled or killed.
     """
 
     all_calls: list[RecordedCall[Any]] = field(default_factory=list)
     settled: dict[str, object] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
     _scripts: dict[str, _Script] = field(default_factory=dict)
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -270,6 +271,10 @@ class Double:
     async def status_of(self, invocation_id: str) -> str:
         """For handles: `scheduled` for a delayed call, `completed` for every other."""
         return self._status(invocation_id)
+
+    async def cancel_invocation(self, invocation_id: str) -> None:
+        """For handles: noted in `cancelled`."""
+        self.cancelled.append(invocation_id)
 
     async def kill_invocation(self, invocation_id: str) -> None:
         """For handles: noted in `killed`."""
@@ -410,6 +415,9 @@ class _SyncHandle(SyncInvocationHandle[Any]):
 
     def status(self) -> str:
         return self._double._status(self._id)
+
+    def cancel(self) -> None:
+        self._double.cancelled.append(self._id)
 
     def kill(self) -> None:
         self._double.killed.append(self._id)
