@@ -18,6 +18,8 @@ from restate_runtime.journal.effects import (
     PutIdempotency,
     PutInvocation,
     PutNotification,
+    PutPromise,
+    PutPromiseWaiter,
     PutState,
     PutSubscriber,
     PutTimer,
@@ -25,6 +27,7 @@ from restate_runtime.journal.effects import (
 from restate_runtime.journal.entries import (
     Command,
     Notification,
+    Outcome,
 )
 from restate_runtime.journal.events import (
     Recover,
@@ -44,6 +47,8 @@ class Disk:
     timers: dict[tuple[int, int], int] = field(default_factory=dict)
     actions: dict[tuple[int, int], Action] = field(default_factory=dict)
     subscribers: list[tuple[int, int, int]] = field(default_factory=list)
+    promises: dict[tuple[tuple[str, str], str], Outcome] = field(default_factory=dict)
+    promise_waiters: list[tuple[tuple[str, str], str, int, int]] = field(default_factory=list)
     next_seq: int = 1
     next_admission: int = 1
 
@@ -80,6 +85,12 @@ class Disk:
                     self.timers = {key: due for key, due in self.timers.items() if key[0] != record.seq}
                     self.actions = {key: action for key, action in self.actions.items() if key[0] != record.seq}
                     self.subscribers = [row for row in self.subscribers if row[0] != record.seq]
+                case PutPromise():
+                    assert (record.lane, record.name) not in self.promises, "settled once"
+                    self.promises[record.lane, record.name] = record.outcome
+                    self.promise_waiters = [row for row in self.promise_waiters if row[:2] != (record.lane, record.name)]
+                case PutPromiseWaiter():
+                    self.promise_waiters.append((record.lane, record.name, record.seq, record.completion_id))
                 case PutIdempotency():
                     pass
                 case _:
@@ -112,6 +123,7 @@ class Disk:
             self.next_seq,
             self.next_admission,
             unclean,
+            [row for row in self.promise_waiters if row[2] in known],
         )
 
 

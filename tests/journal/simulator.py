@@ -33,11 +33,19 @@ from restate_runtime.journal.entries import (
     ClearState,
     Command,
     CompleteAwakeable,
+    CompletePromise,
     Failure,
+    GetInvocationOutput,
+    GetLazyState,
+    GetLazyStateKeys,
+    GetPromise,
     OneWayCall,
     Outcome,
     Output,
+    PeekPromise,
+    Ref,
     Run,
+    SendSignal,
     SetState,
     Sleep,
     Success,
@@ -151,10 +159,15 @@ class World:
             case _:
                 pass
 
-    def _load(self, load: Load) -> Loaded:
+    def _on_disk(self) -> Disk:
+        """What will be on disk."""
         disk = copy.deepcopy(self.disk)
         for records, _, _ in self.written:
             disk.write(records)
+        return disk
+
+    def _load(self, load: Load) -> Loaded:
+        disk = self._on_disk()
         commands = list(disk.commands[load.seq]) if load.journal else None
         notifications = list(disk.notifications.get(load.seq, [])) if load.journal else None
         state = None if load.lane is None else dict(disk.state.get(load.lane, {}))
@@ -311,25 +324,31 @@ class World:
         invocation = self.attempt(a)
         if invocation is None:
             return
-        completion = 1 + sum(hasattr(command, "completion_id") for command in _commands(invocation))
+        # A call takes two: its result, and the id of what it called.
+        completion = 1 + 2 * sum(hasattr(command, "completion_id") for command in _commands(invocation))
         command = self._command(invocation, completion, b)
         if command is None:
             return
         existing = None
         if isinstance(command, (Call, OneWayCall)):
             self.admitted.add(command.callee)
-        if isinstance(command, Attach):
+        if isinstance(command, (GetPromise, PeekPromise, CompletePromise)):
+            key = state_key(invocation.target)
+            assert key is not None
+            settled = self._on_disk().promises.get((key, command.name))
+            existing = None if settled is None else Existing(0, b"", settled)
+        if isinstance(command, (Attach, GetInvocationOutput)):
             owner = self.state.find(command.invocation)
             existing = Existing(0, command.invocation, OUTCOMES[b % 2]) if owner is None else Existing(owner.seq, owner.id)
         self.send(Issue(invocation.seq, invocation.token, command, existing))
 
     def _command(self, invocation: Invocation, completion: int, b: int) -> Command | None:
         level = int(invocation.target.service.removeprefix("Level"))
-        kind, b = b % 9, b // 9
+        kind, b = b % 13, b // 13
         match kind:
             case 0 | 1:
                 target = self.target(level, b)
-                return None if target is None else Call(completion, target, b"", self.new_id())
+                return None if target is None else Call(completion, target, b"", self.new_id(), id_completion_id=kind * (completion + 1))
             case 2:
                 target = self.target(level, b)
                 return None if target is None else OneWayCall(target, b"", self.new_id(), self.now + b if b % 2 else 0)
@@ -344,10 +363,21 @@ class World:
             case 6:
                 other_invocation = self.any_invocation(b)
                 assert other_invocation is not None
-                return CompleteAwakeable(other_invocation.id, AWAKEABLE + b % 2, OUTCOMES[b % 2])
+                if b % 3:
+                    return CompleteAwakeable(other_invocation.id, AWAKEABLE + b % 2, OUTCOMES[b % 2])
+                return SendSignal(other_invocation.id, 0, OUTCOMES[b % 2], f"signal{b % 2}")
+            case 7:
+                other_invocation = self.any_invocation(b)
+                return None if other_invocation is None else GetInvocationOutput(completion, other_invocation.id)
+            case 8 if invocation.target.key is not None:
+                return GetLazyState(completion, f"name{b % 3}") if b % 2 else GetLazyStateKeys(completion)
+            case 9 if invocation.target.key is not None:
+                return GetPromise(completion, f"promise{b % 2}") if b % 3 else PeekPromise(completion, f"promise{b % 2}")
+            case 10 if invocation.target.key is not None:
+                return CompletePromise(completion, f"promise{b % 2}", OUTCOMES[b % 2])
             case _ if invocation.target.key is None or invocation.target.shared:
                 return None
-            case 7:
+            case 11:
                 return SetState(f"name{b % 3}", Value("json", str(b).encode()))
             case _:
                 return ClearState(f"name{b % 3}") if b % 2 else ClearAllState()
@@ -371,11 +401,21 @@ class World:
         if not refs:
             return
         some = refs[b % len(refs) :]
-        wait = leaf(some[0]) if len(some) == 1 else Wait(Rule.ALL if b % 2 else Rule.ANY, 0, [leaf(ref) for ref in some])
-        self.send(Suspend(invocation.seq, invocation.token, wait))
+        rule = (Rule.ANY, Rule.ALL, Rule.EVERY, Rule.SUCCESS)[b % 4]
+        if rule is not Rule.ANY:  # nobody may ever send what is not sure to come
+            some = [ref for ref in some if not isinstance(ref, str) and ref not in self._promised(invocation)]
+        wait = leaf(some[0]) if len(some) == 1 else Wait(rule, 0, [leaf(ref) for ref in some])
+        # A driver that told its handler of some results only: what came after them counts.
+        told = invocation.notification_count if b % 3 == 0 else 0
+        self.send(Suspend(invocation.seq, invocation.token, wait, told))
 
-    def _refs(self, invocation: Invocation) -> list[int]:
-        return [command.completion_id for command in _commands(invocation) if isinstance(command, (Call, Sleep, Attach))] + [-AWAKEABLE]
+    def _refs(self, invocation: Invocation) -> list[Ref]:
+        awaited = (Call, Sleep, Attach, GetPromise)
+        completions: list[Ref] = [command.completion_id for command in _commands(invocation) if isinstance(command, awaited)]
+        return [*completions, "signal0", -AWAKEABLE]
+
+    def _promised(self, invocation: Invocation) -> set[int]:
+        return {command.completion_id for command in _commands(invocation) if isinstance(command, GetPromise)}
 
     def pause(self, a: int, _: int) -> None:
         invocation = self.attempt(a)

@@ -237,10 +237,15 @@ async def test_a_data_directory_from_before_shared_handlers_opens(shop: Shop, tm
 
 def first_version(database: Path) -> None:
     """Makes of a stopped runtime's file what the version before shared handlers wrote: no shared invocation is in it."""
+    from restate_runtime.engine.storage.offline import _LATER_TABLES
     from restate_runtime.engine.storage.rows import sealed
 
     with sqlite3.connect(database) as connection:
-        connection.execute("ALTER TABLE invocation DROP COLUMN shared")
+        later = [row[1] for row in connection.execute("PRAGMA table_info(invocation)")]
+        for column in later[later.index("crc") + 1 :]:
+            connection.execute(f"ALTER TABLE invocation DROP COLUMN {column}")
+        for table in (table for tables in _LATER_TABLES.values() for table in tables):
+            connection.execute(f"DROP TABLE {table}")
         columns = list(connection.execute("SELECT epoch, batch, clean, next_seq, next_admission, live FROM meta").fetchone())
         connection.execute("UPDATE meta SET schema_version = 1, crc = ?", (sealed("meta", 1, *columns)[-1],))
     connection.close()

@@ -19,7 +19,7 @@ from ..handler.futures import Awakeable, Call, DurableFuture, Ready, value_of
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, current_handler, misuse
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
-from ..journal.entries import Command, Failure, Outcome, Success, Target
+from ..journal.entries import Command, Failure, Outcome, Ref, Success, Target
 from ..journal.events import ActionWanted, AttemptFailed, Existing, Issue, Pause
 from ..journal.model import Invocation, Journal
 from ..journal.nodes import Leaf, Node
@@ -78,7 +78,7 @@ class Attempt:
         self.blocked_on: Node | None = None
         self.waker: asyncio.Future[None] | None = None
         self.key = invocation.target.key or ""
-        self._leaves: dict[int, Leaf] = {}
+        self._leaves: dict[Ref, Leaf] = {}
         self._raised = 0
         self._slot = -1
         first = journal.commands[0]
@@ -175,7 +175,7 @@ class Attempt:
         self._driver.step(AttemptFailed(self.invocation.seq, self.token, text, self._driver.policy_of(self.bound)))
 
     def _warn_of_unawaited(self) -> None:
-        unfinished = {leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and leaf.ref > 0 and not leaf.awaited}
+        unfinished = {leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and not leaf.awaited}
         for command in self.journal.commands if unfinished else ():
             if isinstance(command, (entries.Run, entries.Sleep)) and command.completion_id in unfinished:
                 what = f"run '{command.name}'" if isinstance(command, entries.Run) else "sleep"
@@ -239,12 +239,13 @@ class Attempt:
 
     # --- from the core
 
-    def deliver(self, ref: int) -> None:
+    def deliver(self, ref: Ref) -> None:
         """A result arrived."""
         leaf = self._leaves.get(ref)
         if leaf is not None:
             leaf.settle(*self.journal.arrivals[ref])
-            self.actions.pop(ref, None)
+            if isinstance(ref, int):
+                self.actions.pop(ref, None)
             if self.blocked_on is not None and self.blocked_on.index >= 0 and not self._driver.suspend_instead(self):
                 self.wake()
 
@@ -299,7 +300,7 @@ class Attempt:
     def _warn(self, text: str) -> None:
         self._driver.warn(self, text)
 
-    def _leaf(self, ref: int) -> Leaf:
+    def _leaf(self, ref: Ref) -> Leaf:
         leaf = self._leaves.get(ref)
         if leaf is None:
             leaf = self._leaves[ref] = self.replay.leaf(ref)

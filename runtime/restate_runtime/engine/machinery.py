@@ -127,6 +127,7 @@ class Machinery:
                 counters.next_seq,
                 counters.next_admission,
                 self._database.unclean,
+                recovered.promise_waiters,
             )
         )
         if self._flight.before:

@@ -23,7 +23,7 @@ from ..journal.effects import (
     StartAction,
     StartAttempt,
 )
-from ..journal.entries import Command, Notification, Outcome
+from ..journal.entries import Command, Notification, Outcome, Ref
 from ..journal.events import Event, Evict, Existing, Loaded, Pause
 from ..journal.model import Invocation, LaneKey, State
 from ..serde import Value
@@ -43,7 +43,7 @@ class Attempts(Protocol):
     """Where attempts live: the driver."""
 
     def start(self, invocation: Invocation) -> None: ...
-    def deliver(self, seq: int, ref: int) -> None: ...
+    def deliver(self, seq: int, ref: Ref) -> None: ...
     def abandon(self, seq: int) -> None: ...
     def relieve(self) -> None: ...
     def start_action(self, seq: int, token: int, completion_id: int) -> None: ...
@@ -230,7 +230,7 @@ class Shell:
         known = self.find(invocation_id)
         return None if known is None else Existing(known.seq, known.id, self.outcome(known))
 
-    def signal(self, invocation: Invocation, ref: int) -> Outcome | None:
+    def signal(self, invocation: Invocation, ref: Ref) -> Outcome | None:
         """How an awakeable was settled, where it was."""
         if invocation.journal is not None:
             arrival = invocation.journal.arrivals.get(ref)
@@ -243,6 +243,14 @@ class Shell:
                 if notification.ref == ref:
                     return notification.outcome
         return None
+
+    def promise(self, lane: LaneKey, name: str) -> Outcome | None:
+        """How a named promise of a key was settled, where it was."""
+        for batch in self.committer.pending():
+            outcome = batch.promises.get((*lane, name))
+            if outcome is not None:
+                return outcome
+        return self._reader.promise(lane, name)
 
     def idempotent(self, scope: Scope) -> tuple[Existing, bytes] | None:
         """What an idempotency key leads to, with the digest of its request."""

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ..serde import Value
 from .effects import ClearStates, Effect, PutState, PutSubscriber, PutTimer
 from .entries import (
+    VOID,
     Attach,
     Call,
     ClearAllState,
     ClearState,
     CompleteAwakeable,
+    CompletePromise,
     Completion,
+    GetInvocationOutput,
+    GetLazyState,
+    GetLazyStateKeys,
+    GetPromise,
     GetState,
     GetStateKeys,
     Input,
     OneWayCall,
+    Outcome,
     Output,
+    PeekPromise,
     Run,
+    SendSignal,
     SetState,
     Signal,
     Sleep,
+    Success,
 )
 from .events import Existing, Issue
-from .lifecycle import append_command, complete, create, lane_key, notify
+from .lifecycle import append_command, complete, create, lane_key, notify, state_key
 from .model import Invocation, LaneKey, State, TimerKind
+from .promises import complete_promise, get_promise
 
 __all__ = ["issue"]
 
@@ -54,7 +67,21 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
             invocation.timers += 1
             state.add_timer(command.due_ms, TimerKind.SLEEP, invocation.seq, command.completion_id)
             out.append(PutTimer(invocation.seq, command.completion_id, command.due_ms))
+        case GetLazyState():
+            value = _read_state(state, invocation).get(command.name)
+            _answer(state, invocation, command.completion_id, VOID if value is None else Success(value), now, out)
+        case GetLazyStateKeys():
+            names = Value("json", msgspec.json.encode(sorted(_read_state(state, invocation))))
+            _answer(state, invocation, command.completion_id, Success(names), now, out)
+        case GetPromise():
+            get_promise(state, invocation, command, event.existing, now, out)
+        case PeekPromise():
+            peeked = None if event.existing is None else event.existing.outcome
+            _answer(state, invocation, command.completion_id, peeked or VOID, now, out)
+        case CompletePromise():
+            complete_promise(state, invocation, command, event.existing, now, out)
         case Call():
+            _answer_id(state, invocation, command, now, out)
             if event.existing is not None:
                 _subscribe(state, invocation, command.completion_id, event.existing, now, out)
             else:
@@ -62,15 +89,23 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
                 if callee.seq in state.invocations:
                     invocation.children.add(callee.seq)
         case OneWayCall():
+            _answer_id(state, invocation, command, now, out)
             if event.existing is None:
                 _create(state, event, command, None, now, out)
         case Attach():
             if event.existing is not None:
                 _subscribe(state, invocation, command.completion_id, event.existing, now, out)
+        case GetInvocationOutput():
+            output = None if event.existing is None else event.existing.outcome
+            _answer(state, invocation, command.completion_id, output or VOID, now, out)
         case CompleteAwakeable():
             owner = state.find(command.invocation)
             if owner is not None:
                 notify(state, owner, Signal(command.index, command.outcome), now, out)
+        case SendSignal():
+            owner = state.find(command.invocation)
+            if owner is not None:
+                notify(state, owner, Signal(command.index, command.outcome, command.name), now, out)
         case Input():
             raise AssertionError("the input is recorded at admission")
 
@@ -81,6 +116,21 @@ def _lane_state(state: State, invocation: Invocation) -> tuple[LaneKey, dict[str
     if key is None or values is None:
         raise AssertionError("state of an invocation without a key, or out of memory")
     return key, values
+
+
+def _read_state(state: State, invocation: Invocation) -> dict[str, Value]:
+    key = state_key(invocation.target)
+    return (None if key is None else state.lanes[key].state) or {}
+
+
+def _answer(state: State, invocation: Invocation, completion_id: int, outcome: Outcome, now: int, out: list[Effect]) -> None:
+    notify(state, invocation, Completion(completion_id, outcome), now, out)
+
+
+def _answer_id(state: State, invocation: Invocation, command: Call | OneWayCall, now: int, out: list[Effect]) -> None:
+    """The id of the callee is known as soon as the call is recorded; an in-process handler does not ask."""
+    if command.id_completion_id:
+        _answer(state, invocation, command.id_completion_id, Success(Value("", command.callee)), now, out)
 
 
 def _create(

@@ -6,6 +6,8 @@ invocations share one state, and every event is one transition: its records belo
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ..errors import Code
 from ..retry import OnExhausted
 from .commands import issue
@@ -136,10 +138,9 @@ def _suspend(state: State, event: Suspend, now: int, out: list[Effect]) -> None:
         return
     over = False
     seen = invocation.notification_count
-    arrivals = invocation.journal.arrivals
-    arrived = sorted((arrivals[ref][0], ref) for ref in set(event.wait.leaves()) if ref in arrivals)
-    for index, ref in arrived:
-        if settle(event.wait, ref, isinstance(arrivals[ref][1], Failure)):
+    leaves = set(event.wait.leaves())
+    for index, arrived in enumerate(islice(invocation.journal.notifications, event.told, None), event.told):
+        if arrived.ref in leaves and settle(event.wait, arrived.ref, isinstance(arrived.outcome, Failure)):
             over = True
             seen = index  # the handler was not told of it
             break
@@ -159,10 +160,16 @@ def _attempt_failed(state: State, event: AttemptFailed, now: int, out: list[Effe
     invocation = _current(state, event.seq, event.token)
     if invocation is None:
         return
-    invocation.failures += 1
     invocation.failure = event.error
     invocation.seen = -1
-    delay = event.policy.delay_ms(invocation.failures, now - invocation.started_ms)
+    delay = event.delay_ms
+    if event.began:
+        _count_retry(invocation, now)
+    else:
+        invocation.attempt -= 1  # its next one is still this one
+    if delay is None:
+        invocation.failures += 1
+        delay = event.policy.delay_ms(invocation.failures, now - invocation.started_ms)
     if delay is not None:
         invocation.status = Status.BACKING_OFF
         invocation.retry_ms = now + delay
@@ -174,6 +181,15 @@ def _attempt_failed(state: State, event: AttemptFailed, now: int, out: list[Effe
     else:
         error = f"all {invocation.failures} attempts failed; the last with: {event.error}"
         pause(state, invocation, "RT0302", error, now, out)
+
+
+def _count_retry(invocation: Invocation, now: int) -> None:
+    length = invocation.command_count + invocation.notification_count
+    if not invocation.retries or length != invocation.retries_length:
+        invocation.retries = 0
+        invocation.retries_ms = now
+        invocation.retries_length = length
+    invocation.retries += 1
 
 
 def _action_wanted(state: State, event: ActionWanted, now: int, out: list[Effect]) -> None:

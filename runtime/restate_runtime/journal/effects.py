@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..serde import Value
-from .entries import Command, Notification, Outcome
+from .entries import Command, Notification, Outcome, Ref
 from .model import Action, Invocation, LaneKey
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "PutIdempotency",
     "PutInvocation",
     "PutNotification",
+    "PutPromise",
+    "PutPromiseWaiter",
     "PutState",
     "PutSubscriber",
     "PutTimer",
@@ -130,6 +132,25 @@ class PutSubscriber:
 
 
 @dataclass(slots=True)
+class PutPromise:
+    """Record: a named promise of a key was settled; nobody waits for it any more."""
+
+    lane: LaneKey
+    name: str
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class PutPromiseWaiter:
+    """Record: a command waits for a named promise of a key."""
+
+    lane: LaneKey
+    name: str
+    seq: int
+    completion_id: int
+
+
+@dataclass(slots=True)
 class ForgetRows:
     """Record: timers, actions and subscribers of a completed invocation go."""
 
@@ -157,7 +178,7 @@ class Deliver:
     """Inner: a result arrived for a handler in memory."""
 
     seq: int
-    ref: int
+    ref: Ref
 
 
 @dataclass(slots=True)
@@ -201,6 +222,8 @@ Effect = (
     | DropAction
     | PutIdempotency
     | PutSubscriber
+    | PutPromise
+    | PutPromiseWaiter
     | ForgetRows
     | StartAttempt
     | Load

@@ -17,23 +17,34 @@ __all__ = [
     "ClearState",
     "Command",
     "CompleteAwakeable",
+    "CompletePromise",
     "Completion",
     "Failure",
+    "GetInvocationOutput",
+    "GetLazyState",
+    "GetLazyStateKeys",
+    "GetPromise",
     "GetState",
     "GetStateKeys",
     "Input",
+    "KnownAs",
     "Notification",
     "OneWayCall",
     "Outcome",
     "Output",
+    "PeekPromise",
+    "Ref",
     "Run",
+    "SendSignal",
     "SetState",
     "Signal",
     "Sleep",
     "Success",
     "Target",
+    "VOID",
     "decode_command",
     "decode_notification",
+    "decode_outcome",
     "encode_entry",
 ]
 
@@ -62,13 +73,26 @@ class Success(msgspec.Struct, frozen=True, array_like=True, tag=0):
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A terminal error; `code` is gRPC's number."""
+    """A terminal error; `code` is gRPC's number.
+
+    Attributes:
+        metadata: what an endpoint gave along with it.
+        status: the HTTP status that an endpoint gave, 0 where the code came first.
+    """
 
     code: int
     message: str
+    metadata: dict[str, str] | None = None
+    status: int = 0
 
 
 Outcome = Success | Failure
+
+VOID = Success(Value("void", b""))
+"""A result that there is none: a promise or an invocation without one, a state value that is not set, a bare signal."""
+
+Ref = int | str
+"""Where a result arrives: completions count upwards from 1, signals downwards, signals with a name arrive under it."""
 
 # `at` is the user's source line that asked: "file.py:12". It is shown, never compared.
 
@@ -85,6 +109,14 @@ class Output(msgspec.Struct, frozen=True, array_like=True, tag=0x0401):
     """The end; always the last command."""
 
     outcome: Outcome
+    at: str = ""
+
+
+class GetLazyState(msgspec.Struct, frozen=True, array_like=True, tag=0x0402):
+    """A state value is asked for; it comes as a completion."""
+
+    completion_id: int
+    name: str
     at: str = ""
 
 
@@ -117,10 +149,42 @@ class ClearAllState(msgspec.Struct, frozen=True, array_like=True, tag=0x0405):
     at: str = ""
 
 
+class GetLazyStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0406):
+    """The names of the state are asked for; they come as a completion: a JSON list."""
+
+    completion_id: int
+    at: str = ""
+
+
 class GetStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0408):
     """The names of the state were read."""
 
     names: tuple[str, ...]
+    at: str = ""
+
+
+class GetPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x0409):
+    """Waits for a named promise of the own key."""
+
+    completion_id: int
+    name: str
+    at: str = ""
+
+
+class PeekPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040A):
+    """Looks at a named promise of the own key, without waiting."""
+
+    completion_id: int
+    name: str
+    at: str = ""
+
+
+class CompletePromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040B):
+    """Settles a named promise of the own key; the completion says whether it was the first to do so."""
+
+    completion_id: int
+    name: str
+    outcome: Outcome
     at: str = ""
 
 
@@ -130,10 +194,17 @@ class Sleep(msgspec.Struct, frozen=True, array_like=True, tag=0x040C):
     completion_id: int
     due_ms: int
     at: str = ""
+    name: str = ""
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, tag=0x040D):
-    """An awaited call; `callee` is the id of the invocation that it made or attached to."""
+    """An awaited call.
+
+    Attributes:
+        callee: id of the invocation that it made or attached to.
+        id_completion_id: the completion that brings that id, 0 for none.
+        name: what the handler calls this entry.
+    """
 
     completion_id: int
     target: Target
@@ -142,10 +213,12 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag=0x040D):
     headers: dict[str, str] | None = None
     idempotency_key: str | None = None
     at: str = ""
+    id_completion_id: int = 0
+    name: str = ""
 
 
 class OneWayCall(msgspec.Struct, frozen=True, array_like=True, tag=0x040E):
-    """A background call; `due_ms` is 0 for one without a delay."""
+    """A background call; `due_ms` is 0 for one without a delay, the rest is as in `Call`."""
 
     target: Target
     payload: bytes
@@ -153,6 +226,18 @@ class OneWayCall(msgspec.Struct, frozen=True, array_like=True, tag=0x040E):
     due_ms: int = 0
     headers: dict[str, str] | None = None
     idempotency_key: str | None = None
+    at: str = ""
+    id_completion_id: int = 0
+    name: str = ""
+
+
+class SendSignal(msgspec.Struct, frozen=True, array_like=True, tag=0x0410):
+    """Sends a signal to another invocation: by its name, or by its index where that is empty. Index 1 cancels."""
+
+    invocation: bytes
+    index: int
+    outcome: Outcome
+    name: str = ""
     at: str = ""
 
 
@@ -164,12 +249,31 @@ class Run(msgspec.Struct, frozen=True, array_like=True, tag=0x0411):
     at: str = ""
 
 
+class KnownAs(msgspec.Struct, frozen=True, array_like=True):
+    """An invocation that is known by its idempotency key, or, where that is empty, as the run of a workflow."""
+
+    service: str
+    method: str
+    key: str | None
+    idempotency_key: str = ""
+
+
 class Attach(msgspec.Struct, frozen=True, array_like=True, tag=0x0412):
     """Waits for the result of another invocation."""
 
     completion_id: int
     invocation: bytes
     at: str = ""
+    known_as: KnownAs | None = None
+
+
+class GetInvocationOutput(msgspec.Struct, frozen=True, array_like=True, tag=0x0413):
+    """Looks at the result of another invocation, without waiting."""
+
+    completion_id: int
+    invocation: bytes
+    at: str = ""
+    known_as: KnownAs | None = None
 
 
 class CompleteAwakeable(msgspec.Struct, frozen=True, array_like=True, tag=0x0414):
@@ -184,16 +288,23 @@ class CompleteAwakeable(msgspec.Struct, frozen=True, array_like=True, tag=0x0414
 Command = (
     Input
     | Output
-    | GetState
+    | GetLazyState
     | SetState
     | ClearState
     | ClearAllState
+    | GetLazyStateKeys
+    | GetState
     | GetStateKeys
+    | GetPromise
+    | PeekPromise
+    | CompletePromise
     | Sleep
     | Call
     | OneWayCall
+    | SendSignal
     | Run
     | Attach
+    | GetInvocationOutput
     | CompleteAwakeable
 )
 
@@ -205,21 +316,22 @@ class Completion(msgspec.Struct, frozen=True, array_like=True, tag=0x8000):
     outcome: Outcome
 
     @property
-    def ref(self) -> int:
-        """Where it arrives: completions count upwards from 1."""
+    def ref(self) -> Ref:
+        """Where it arrives."""
         return self.completion_id
 
 
 class Signal(msgspec.Struct, frozen=True, array_like=True, tag=0xFBFF):
-    """A signal from outside: an awakeable was settled."""
+    """A signal from outside: an awakeable was settled (by index), or somebody sent one by name."""
 
     index: int
     outcome: Outcome
+    name: str = ""
 
     @property
-    def ref(self) -> int:
-        """Where it arrives: signals count downwards, so that they never meet a completion."""
-        return -self.index
+    def ref(self) -> Ref:
+        """Where it arrives."""
+        return self.name or -self.index
 
 
 Notification = Completion | Signal
@@ -227,5 +339,7 @@ Notification = Completion | Signal
 encode_entry = msgspec.msgpack.Encoder().encode
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _notification_decoder: msgspec.msgpack.Decoder[Notification] = msgspec.msgpack.Decoder(Notification)
+_outcome_decoder: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
 decode_command = _command_decoder.decode
 decode_notification = _notification_decoder.decode
+decode_outcome = _outcome_decoder.decode

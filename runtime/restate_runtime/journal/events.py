@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..retry import RetryPolicy
 from ..serde import Value
 from .entries import Command, Notification, Outcome, Target
-from .model import Action, Invocation, Timer
+from .model import Action, Invocation, LaneKey, Timer
 from .waits import Wait
 
 __all__ = [
@@ -67,7 +67,11 @@ class AttachWaiter:
 
 @dataclass(slots=True)
 class Issue:
-    """A handler asked for something new. `existing` is what the command's idempotency key, or the id it names, leads to."""
+    """A handler asked for something new.
+
+    Attributes:
+        existing: what the command's idempotency key, the id or the promise that it names leads to; a promise has an outcome only.
+    """
 
     seq: int
     token: int
@@ -111,12 +115,19 @@ class ActionFailed:
 
 @dataclass(slots=True)
 class AttemptFailed:
-    """A handler raised an error that is not terminal."""
+    """A handler raised an error that is not terminal.
+
+    Attributes:
+        delay_ms: the next attempt comes after so long; the policy does not count it. `None` leaves it to the policy.
+        began: `False` where the handler was not reached: that is no attempt.
+    """
 
     seq: int
     token: int
     error: str
     policy: RetryPolicy
+    delay_ms: int | None = None
+    began: bool = True
 
 
 @dataclass(slots=True)
@@ -131,11 +142,16 @@ class Pause:
 
 @dataclass(slots=True)
 class Suspend:
-    """An attempt left memory, waiting."""
+    """An attempt left memory, waiting.
+
+    Attributes:
+        told: how many notifications it knew of when it said what it waits for: what came later may end its wait.
+    """
 
     seq: int
     token: int
     wait: Wait
+    told: int = 0
 
 
 @dataclass(slots=True)
@@ -198,6 +214,7 @@ class Recover:
     next_seq: int
     next_admission: int
     unclean: bool = field(default=False)
+    promise_waiters: Sequence[tuple[LaneKey, str, int, int]] = ()
 
 
 Event = (

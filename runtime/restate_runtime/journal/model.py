@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..serde import Value
-from .entries import Command, Failure, Notification, Outcome, Target
+from .entries import Command, Failure, Notification, Outcome, Ref, Target
 from .waits import Wait
 
 __all__ = ["Action", "Invocation", "Journal", "Lane", "LaneKey", "State", "Status", "Timer", "TimerKind"]
@@ -48,7 +48,7 @@ class Journal:
     def __init__(self, commands: list[Command], notifications: list[Notification]) -> None:
         self.commands = commands
         self.notifications = notifications
-        self.arrivals: dict[int, tuple[int, Outcome]] = {}
+        self.arrivals: dict[Ref, tuple[int, Outcome]] = {}
         for index, entry in enumerate(notifications):
             # The first one counts, as it did when it arrived: an awakeable can be settled from two sides at once.
             self.arrivals.setdefault(entry.ref, (index, entry.outcome))
@@ -92,6 +92,9 @@ class Invocation:
         wait: what a suspended one waits for.
         seen: notifications that had arrived when the last attempt was suspended; -1 where it was not.
         version: counts its records, so that it leaves memory only when all are on disk.
+        deployment: the deployment that it began on, empty for the App's own services and for one that has not begun.
+        protocol: version of the service protocol that it began with there.
+        retries: failed attempts since its journal last grew, beginning at `retries_ms`; `retries_length` is the journal's length then.
     """
 
     seq: int
@@ -127,6 +130,11 @@ class Invocation:
     outcome_failure: Failure | None = None
     seen: int = -1
     version: int = 0
+    deployment: str = ""
+    protocol: int = 0
+    retries: int = 0
+    retries_ms: int = 0
+    retries_length: int = 0
 
 
 LaneKey = tuple[str, str]
@@ -174,6 +182,7 @@ class State:
         max_live: attempts in memory at once.
         live: attempts in memory now, those being loaded included.
         ready: invocations that wait for room, in order.
+        promises: who waits for a named promise of a key that is not settled: sequence numbers and completion ids.
     """
 
     max_live: int
@@ -185,6 +194,7 @@ class State:
     lanes: dict[LaneKey, Lane] = field(default_factory=dict)
     ready: deque[int] = field(default_factory=deque)
     timers: list[Timer] = field(default_factory=list)
+    promises: dict[tuple[LaneKey, str], list[tuple[int, int]]] = field(default_factory=dict)
 
     def find(self, invocation_id: bytes) -> Invocation | None:
         """The invocation of that id, unless it is completed or unknown."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .entries import Failure, Outcome
+from .entries import Failure, Outcome, Ref
 from .waits import Rule, Wait, leaf
 
 __all__ = ["All", "First", "Leaf", "Node", "Timeout"]
@@ -48,7 +48,7 @@ class Leaf(Node):
 
     __slots__ = ("outcome", "ref")
 
-    def __init__(self, ref: int, arrival: tuple[int, Outcome] | None = None) -> None:
+    def __init__(self, ref: Ref, arrival: tuple[int, Outcome] | None = None) -> None:
         super().__init__()
         self.ref = ref
         self.outcome: Outcome | None = None

@@ -30,6 +30,8 @@ def recover(state: State, event: Recover, now: int, out: list[Effect]) -> None:
         state.add_timer(action.next_ms, TimerKind.ACTION, seq, completion_id)
     for seq, parent_seq, completion_id in event.subscribers:
         state.invocations[seq].subscribers.append((parent_seq, completion_id))
+    for lane, name, seq, completion_id in event.promise_waiters:
+        state.promises.setdefault((lane, name), []).append((seq, completion_id))
     in_order = sorted(event.invocations, key=lambda invocation: invocation.admission)
     _fill_lanes(state, in_order)
     for invocation in in_order:

@@ -18,12 +18,20 @@ from .entries import (
     ClearState,
     Command,
     CompleteAwakeable,
+    CompletePromise,
+    GetInvocationOutput,
+    GetLazyState,
+    GetLazyStateKeys,
+    GetPromise,
     GetState,
     GetStateKeys,
     Input,
     OneWayCall,
     Output,
+    PeekPromise,
+    Ref,
     Run,
+    SendSignal,
     SetState,
     Sleep,
 )
@@ -40,12 +48,19 @@ _IDENTITY: dict[type, Callable[[Any], object]] = {
     ClearState: attrgetter("name"),
     ClearAllState: lambda _: None,
     GetStateKeys: lambda _: None,
+    GetLazyState: attrgetter("name"),
+    GetLazyStateKeys: lambda _: None,
+    GetPromise: attrgetter("name"),
+    PeekPromise: attrgetter("name"),
+    CompletePromise: attrgetter("name"),
     Sleep: lambda _: None,
     # Whether the target is shared may change with its contract; the recorded call counts.
     Call: attrgetter("target.service", "target.method", "target.key"),
     OneWayCall: attrgetter("target.service", "target.method", "target.key"),
     Run: attrgetter("name"),
+    SendSignal: attrgetter("invocation", "index", "name"),
     Attach: attrgetter("invocation"),
+    GetInvocationOutput: attrgetter("invocation"),
     CompleteAwakeable: attrgetter("invocation", "index"),
 }
 
@@ -57,7 +72,7 @@ def describe_command(command: Command) -> str:
             return "input"
         case Output():
             return "return"
-        case GetState():
+        case GetState() | GetLazyState():
             return f"get state '{command.name}'"
         case SetState():
             return f"set state '{command.name}'"
@@ -65,8 +80,14 @@ def describe_command(command: Command) -> str:
             return f"clear state '{command.name}'"
         case ClearAllState():
             return "clear all state"
-        case GetStateKeys():
+        case GetStateKeys() | GetLazyStateKeys():
             return "get state keys"
+        case GetPromise():
+            return f"get promise '{command.name}'"
+        case PeekPromise():
+            return f"peek promise '{command.name}'"
+        case CompletePromise():
+            return f"complete promise '{command.name}'"
         case Sleep():
             return "sleep"
         case Call():
@@ -75,8 +96,14 @@ def describe_command(command: Command) -> str:
             return f"{'delayed' if command.due_ms else 'background'} call {command.target}"
         case Run():
             return f"run '{command.name}'"
+        case SendSignal(index=1, name=""):
+            return f"cancel {invocation_id(command.invocation)}"
+        case SendSignal():
+            return f"send signal '{command.name or command.index}' to {invocation_id(command.invocation)}"
         case Attach():
             return f"attach to {invocation_id(command.invocation)}"
+        case GetInvocationOutput():
+            return f"look at the output of {invocation_id(command.invocation)}"
         case CompleteAwakeable():
             return f"settle awakeable {command.index} of {invocation_id(command.invocation)}"
 
@@ -156,7 +183,7 @@ class Replay:
         self._next_signal = number + 1
         return number
 
-    def leaf(self, ref: int) -> Leaf:
+    def leaf(self, ref: Ref) -> Leaf:
         """The node of a result, settled where it has arrived already."""
         return Leaf(ref, self.journal.arrivals.get(ref))
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from .entries import Ref
+
 __all__ = ["Rule", "Wait", "decode_wait", "encode_wait", "leaf", "settle"]
 
 
@@ -24,6 +26,13 @@ class Rule(enum.IntEnum):
     """When one below it is over."""
     TIMEOUT = 3
     """When one of two is over; the second is a timer, whose end is a failure."""
+    EVERY = 4
+    """When all below it are over, failed or not."""
+    SUCCESS = 5
+    """When one below it succeeded, or all of them failed."""
+
+
+_COMBINATIONS = frozenset({Rule.ALL, Rule.ANY, Rule.EVERY, Rule.SUCCESS})
 
 
 class Wait(msgspec.Struct, array_like=True):
@@ -32,21 +41,21 @@ class Wait(msgspec.Struct, array_like=True):
     Attributes:
         rule: when it is over.
         ref: the result of a leaf.
-        below: the nodes below, but for leaves of ALL and ANY.
+        below: the nodes below, but for leaves of combinations.
         refs: those leaves, in a set: an invocation can wait for a hundred thousand results, and each must cost the same.
     """
 
     rule: Rule
-    ref: int = 0
+    ref: Ref = 0
     below: list[Wait] = []
-    refs: set[int] = set()
+    refs: set[Ref] = set()
 
     def __post_init__(self) -> None:
-        if self.rule in (Rule.ALL, Rule.ANY):
+        if self.rule in _COMBINATIONS:
             self.refs |= {node.ref for node in self.below if node.rule is Rule.LEAF}
             self.below = [node for node in self.below if node.rule is not Rule.LEAF]
 
-    def leaves(self) -> Iterator[int]:
+    def leaves(self) -> Iterator[Ref]:
         """The results that count."""
         if self.rule is Rule.LEAF:
             yield self.ref
@@ -55,12 +64,12 @@ class Wait(msgspec.Struct, array_like=True):
             yield from node.leaves()
 
 
-def leaf(ref: int) -> Wait:
+def leaf(ref: Ref) -> Wait:
     """A wait for one result."""
     return Wait(Rule.LEAF, ref)
 
 
-def settle(wait: Wait, ref: int, failed: bool) -> bool:
+def settle(wait: Wait, ref: Ref, failed: bool) -> bool:
     """Takes a result into the tree; whether the wait is over now. What is over leaves the tree.
 
     Args:
@@ -71,7 +80,7 @@ def settle(wait: Wait, ref: int, failed: bool) -> bool:
     return _settle(wait, ref, failed) is not None
 
 
-def _settle(node: Wait, ref: int, failed: bool) -> bool | None:
+def _settle(node: Wait, ref: Ref, failed: bool) -> bool | None:
     """`None` while the node is not over, else whether it failed."""
     match node.rule:
         case Rule.LEAF:
@@ -79,11 +88,11 @@ def _settle(node: Wait, ref: int, failed: bool) -> bool | None:
         case Rule.TIMEOUT:
             results = [_settle(child, ref, failed) for child in node.below]
             return True if results[1] is not None and results[0] is None else results[0]
-        case Rule.ANY | Rule.ALL:
+        case Rule.ANY | Rule.ALL | Rule.EVERY | Rule.SUCCESS:
             return _settle_combination(node, ref, failed)
 
 
-def _settle_combination(node: Wait, ref: int, failed: bool) -> bool | None:
+def _settle_combination(node: Wait, ref: Ref, failed: bool) -> bool | None:
     results = [failed] if ref in node.refs else []
     node.refs.discard(ref)
     rest = []
@@ -94,11 +103,18 @@ def _settle_combination(node: Wait, ref: int, failed: bool) -> bool | None:
         else:
             results.append(result)
     node.below = rest
-    if any(results):
-        return True
-    if node.rule is Rule.ANY:
-        return False if results else None
-    return None if node.refs or node.below else False
+    whole = not node.refs and not node.below
+    match node.rule:
+        case Rule.ALL if any(results):
+            return True
+        case Rule.ANY:
+            return any(results) if results else None
+        case Rule.SUCCESS if not all(results):
+            return False
+        case Rule.SUCCESS:
+            return True if whole else None
+        case _:
+            return False if whole else None
 
 
 encode_wait = msgspec.msgpack.Encoder().encode

@@ -16,6 +16,8 @@ from ...journal.effects import (
     PutIdempotency,
     PutInvocation,
     PutNotification,
+    PutPromise,
+    PutPromiseWaiter,
     PutState,
     PutSubscriber,
     PutTimer,
@@ -30,14 +32,18 @@ __all__ = ["Batch", "Statement"]
 Statement = tuple[str, list[tuple[Any, ...]]]
 
 _INVOCATION = (
-    "INSERT INTO invocation VALUES (" + ",".join("?" * 29) + ") ON CONFLICT (seq) DO UPDATE SET "
+    "INSERT INTO invocation VALUES (" + ",".join("?" * 34) + ") ON CONFLICT (seq) DO UPDATE SET "
     "status = excluded.status, admission = excluded.admission, parent_seq = excluded.parent_seq, "
     "parent_completion = excluded.parent_completion, due_ms = excluded.due_ms, started_ms = excluded.started_ms, "
     "modified_ms = excluded.modified_ms, completed_ms = excluded.completed_ms, attempt = excluded.attempt, failures = excluded.failures, "
     "crashes = excluded.crashes, retry_ms = excluded.retry_ms, failure = excluded.failure, fault = excluded.fault, "
     "failure_code = excluded.failure_code, failure_message = excluded.failure_message, wait = excluded.wait, "
-    "commands = excluded.commands, notifications = excluded.notifications, crc = excluded.crc"
+    "commands = excluded.commands, notifications = excluded.notifications, crc = excluded.crc, "
+    "deployment = excluded.deployment, protocol = excluded.protocol, retries = excluded.retries, retries_ms = excluded.retries_ms, "
+    "retries_length = excluded.retries_length"
 )
+
+_WORKFLOW = "SELECT service, key FROM invocation WHERE seq = ? AND idempotency_key = ''"
 
 
 class Batch:
@@ -50,13 +56,14 @@ class Batch:
         counters: the core's, as the last transition left them.
         transitions: how many are in it.
         releases: what leaves the engine once the batch is durable, in order.
-        completed, outcomes, idempotency, notifications: what a reader must know of records that are not on disk yet.
+        completed, outcomes, idempotency, notifications, promises: what a reader must know of records that are not on disk yet.
     """
 
     __slots__ = (
         "_clears",
         "_commands",
         "_notification_rows",
+        "_promise_waiters",
         "_subscribers",
         "actions",
         "completed",
@@ -68,6 +75,7 @@ class Batch:
         "number",
         "outcomes",
         "parked",
+        "promises",
         "purge",
         "releases",
         "state",
@@ -89,12 +97,14 @@ class Batch:
         self.state: dict[tuple[str, str, str], tuple[Any, ...] | None] = {}
         self.timers: dict[tuple[int, int], int | None] = {}
         self.actions: dict[tuple[int, int], PutAction | None] = {}
+        self.promises: dict[tuple[str, str, str], Outcome] = {}
         self.forget: list[tuple[int]] = []
         self.purge: list[tuple[int]] = []
         self._clears: list[tuple[str, str]] = []
         self._commands: list[tuple[int, int, bytes, int]] = []
         self._notification_rows: list[tuple[int, int, bytes, int]] = []
         self._subscribers: list[tuple[int, int, int]] = []
+        self._promise_waiters: list[tuple[int, int, str, str, str]] = []
 
     def add(self, record: Effect) -> bool:
         """Takes a record; `False` where the effect is none."""
@@ -154,6 +164,12 @@ class Batch:
     def _put_subscriber(self, record: PutSubscriber) -> None:
         self._subscribers.append((record.seq, record.parent, record.completion_id))
 
+    def _put_promise(self, record: PutPromise) -> None:
+        self.promises[(*record.lane, record.name)] = record.outcome
+
+    def _put_promise_waiter(self, record: PutPromiseWaiter) -> None:
+        self._promise_waiters.append((record.seq, record.completion_id, *record.lane, record.name))
+
     def _forget_rows(self, record: ForgetRows) -> None:
         self.forget.append((record.seq,))
 
@@ -191,9 +207,19 @@ class Batch:
                 "INSERT OR REPLACE INTO idempotency VALUES (?,?,?,?,?,?,?)",
                 [sealed("idempotency", *scope, seq, digest) for scope, (seq, _, digest) in self.idempotency.items()],
             ),
+            ("INSERT INTO promise_waiter VALUES (?,?,?,?,?,?)", [sealed("promise_waiter", *row) for row in self._promise_waiters]),
+            (
+                "INSERT OR REPLACE INTO promise VALUES (?,?,?,?,?)",
+                [sealed("promise", *key, encode_entry(outcome)) for key, outcome in self.promises.items()],
+            ),
+            ("DELETE FROM promise_waiter WHERE service = ? AND key = ? AND name = ?", list(self.promises)),
             ("DELETE FROM timer WHERE seq = ?", self.forget),
             ("DELETE FROM action WHERE seq = ?", self.forget),
             ("DELETE FROM subscriber WHERE seq = ?", self.forget),
+            ("DELETE FROM promise_waiter WHERE seq = ?", self.purge),
+            # A workflow is the only one with an empty idempotency key (journal/entries.KnownAs): its promises and state go with it.
+            (f"DELETE FROM promise WHERE (service, key) = ({_WORKFLOW})", self.purge),
+            (f"DELETE FROM state WHERE (service, key) = ({_WORKFLOW})", self.purge),
             ("DELETE FROM invocation WHERE seq = ?", self.purge),
             ("DELETE FROM command WHERE seq = ?", self.purge),
             ("DELETE FROM notification WHERE seq = ?", self.purge),
@@ -214,5 +240,7 @@ _TAKE: dict[type, Callable[[Batch, Any], None]] = {
     DropAction: Batch._drop_action,
     PutIdempotency: Batch._put_idempotency,
     PutSubscriber: Batch._put_subscriber,
+    PutPromise: Batch._put_promise,
+    PutPromiseWaiter: Batch._put_promise_waiter,
     ForgetRows: Batch._forget_rows,
 }

@@ -13,13 +13,15 @@ import msgspec
 from google.protobuf import descriptor_pool, json_format, message_factory
 
 from ...errors import Code
-from ...identifiers import awakeable_id, invocation_id, parse_invocation_id
+from ...identifiers import FIRST_AWAKEABLE_INDEX, awakeable_id, invocation_id, parse_invocation_id
 from ...journal.entries import (
     Attach,
     Call,
     Command,
     CompleteAwakeable,
+    CompletePromise,
     Failure,
+    GetPromise,
     GetState,
     GetStateKeys,
     Input,
@@ -27,7 +29,9 @@ from ...journal.entries import (
     OneWayCall,
     Outcome,
     Output,
+    Ref,
     Run,
+    SendSignal,
     SetState,
     Sleep,
     Success,
@@ -43,6 +47,8 @@ from .rows import checked, damage_reported, invocation_from_row
 __all__ = ["LiveWait", "StorageInspector"]
 
 _LAST_S = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
+
+_Pending = Call | Sleep | Run | Attach | GetPromise
 
 LiveWait = Callable[[int], Wait | None]
 
@@ -142,7 +148,7 @@ class StorageInspector:
     # --- the journal
 
     def _journal(self, invocation: Invocation, commands: list[Command], notifications: list[Notification]) -> list[dict[str, Any]]:
-        results: dict[int, Outcome] = {}
+        results: dict[Ref, Outcome] = {}
         for entry in notifications:
             results.setdefault(entry.ref, entry.outcome)
         targets = {
@@ -157,12 +163,12 @@ class StorageInspector:
                 outcome = results.pop(completion, None)
                 row["completed"] = outcome is not None
                 row |= self._outcome(outcome, targets.get(completion))
+            id_completion = getattr(command, "id_completion_id", 0)
+            if id_completion:
+                results.pop(id_completion, None)  # the row has the id already
             rows.append(row)
         for ref, outcome in results.items():
-            rows.append(
-                {"index": None, "entry": f"awakeable {awakeable_id(invocation.id, -ref)}", "at": None, "completed": True}
-                | self._outcome(outcome, None)
-            )
+            rows.append({"index": None, "entry": _signal(invocation, ref), "at": None, "completed": True} | self._outcome(outcome, None))
         return rows
 
     def _command(self, invocation: Invocation, command: Command) -> dict[str, Any]:
@@ -178,6 +184,8 @@ class StorageInspector:
                 return {"value": self._value(value)}
             case GetStateKeys():
                 return {"value": list(command.names)}
+            case CompletePromise() | SendSignal():
+                return self._outcome(command.outcome, None)
             case Call() | OneWayCall():
                 called = (command.target.service, command.target.method)
                 row = {"invoked_id": invocation_id(command.callee), "request": self._message(called, "request", command.payload)}
@@ -206,7 +214,7 @@ class StorageInspector:
         if invocation.status is Status.COMPLETED:
             return []
         arrived = {entry.ref for entry in notifications}
-        by_completion = {command.completion_id: command for command in commands if isinstance(command, (Call, Sleep, Run, Attach))}
+        by_completion = {command.completion_id: command for command in commands if isinstance(command, _Pending)}
         wait = invocation.wait if invocation.status is Status.SUSPENDED else None
         if invocation.status is Status.RUNNING and self._live_wait is not None:
             wait = self._live_wait(invocation.seq)
@@ -216,19 +224,19 @@ class StorageInspector:
             refs = [ref for ref in by_completion if ref not in arrived]
         found = []
         for ref in refs:
-            if ref < 0:
-                found.append(f"awakeable {awakeable_id(invocation.id, -ref)}")
+            if isinstance(ref, str) or ref < 0:
+                found.append(_signal(invocation, ref))
             elif ref in by_completion:
                 found.append(self._pending(by_completion[ref]))
         return found
 
-    def _pending(self, command: Call | Sleep | Run | Attach) -> str:
+    def _pending(self, command: _Pending) -> str:
         match command:
             case Call():
                 return f"{describe_command(command)} ({invocation_id(command.callee)})"
             case Sleep():
                 return f"sleep until {_time(command.due_ms)}"
-            case Run() | Attach():
+            case Run() | Attach() | GetPromise():
                 return describe_command(command)
 
     # --- state
@@ -293,6 +301,12 @@ class StorageInspector:
             self._pool = load_pool(self._connection)
         message = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(full_name)).FromString(data)
         return json_format.MessageToDict(message, descriptor_pool=self._pool)
+
+
+def _signal(invocation: Invocation, ref: Ref) -> str:
+    if isinstance(ref, str):
+        return f"signal '{ref}'"
+    return f"awakeable {awakeable_id(invocation.id, -ref)}" if -ref >= FIRST_AWAKEABLE_INDEX else f"signal {-ref}"
 
 
 def _bytes(data: bytes) -> dict[str, str]:

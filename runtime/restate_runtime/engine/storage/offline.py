@@ -18,6 +18,8 @@ from .rows import checked
 __all__ = ["Finding", "examine", "open_offline"]
 
 _TABLES = ("invocation", "command", "notification", "state", "timer", "action", "subscriber", "idempotency", "service")
+_LATER_TABLES = {3: ("promise", "promise_waiter", "deployment")}
+"""By the version that brought them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ def examine(data_dir: Path) -> list[Finding]:
                 for (message,) in connection.execute("PRAGMA integrity_check")
                 if message != "ok"
             ]
-            for table in _TABLES:
+            version = connection.execute("SELECT schema_version FROM meta").get
+            for table in (*_TABLES, *(table for since, tables in _LATER_TABLES.items() if version >= since for table in tables)):
                 findings += _damaged_rows(connection, table)
             findings += _short_journals(connection)
         except apsw.Error as error:

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from ...errors import RuntimeFault
-from ...journal.entries import Command, Notification, Outcome, Output, decode_command, decode_notification
+from ...journal.entries import Command, Notification, Outcome, Output, Ref, decode_command, decode_notification, decode_outcome
 from ...journal.model import Action, Invocation, LaneKey, Status, Timer, TimerKind
 from ...serde import Value
 from .rows import checked, damage_reported, invocation_from_row, key_is_intact
@@ -35,9 +35,11 @@ class Recovered:
     timers: list[Timer]
     actions: list[tuple[int, int, Action]]
     subscribers: list[tuple[int, int, int]]
+    promise_waiters: list[tuple[LaneKey, str, int, int]]
 
 
 _STATE = "SELECT service, key, name, tag, value, crc FROM state WHERE "
+_PROMISE = "SELECT service, key, name, outcome, crc FROM promise WHERE "
 _IDEMPOTENCY = "SELECT service, method, key, idempotency_key, seq, digest, crc FROM idempotency WHERE "
 
 
@@ -121,7 +123,7 @@ class Reader:
         return last.outcome
 
     @damage_reported()
-    def signal(self, seq: int, ref: int) -> Outcome | None:
+    def signal(self, seq: int, ref: Ref) -> Outcome | None:
         """How an awakeable was settled."""
         for entry in self._entries("notification", seq, 0):
             notification = decode_notification(entry)
@@ -145,6 +147,17 @@ class Reader:
         invocation = invocation_from_row(owner)
         expired = invocation.status is Status.COMPLETED and invocation.completed_ms + invocation.retention_ms <= now_ms
         return Idempotent(seq, invocation.id, digest, expired)
+
+    @damage_reported()
+    def promise(self, lane: LaneKey, name: str) -> Outcome | None:
+        """How a named promise was settled."""
+        wanted = (*lane, name)
+        row = self._one(_PROMISE + "(service, key, name) >= (?, ?, ?) ORDER BY 1, 2, 3 LIMIT 1", wanted)
+        if row is not None and row[:3] == wanted:
+            return decode_outcome(checked("promise", row)[3])
+        self._check_neighbour("promise", row)
+        self._check_neighbour("promise", self._one(_PROMISE + "(service, key, name) < (?, ?, ?) ORDER BY 1 DESC, 2 DESC, 3 DESC LIMIT 1", wanted))
+        return None
 
     @damage_reported()
     def expired(self, now_ms: int, journal_retention_ms: int, limit: int) -> list[int]:
@@ -193,4 +206,9 @@ class Reader:
             seq, parent, completion = checked("subscriber", row)
             if seq in known:
                 subscribers.append((seq, parent, completion))
-        return Recovered(invocations, timers, actions, subscribers)
+        promise_waiters: list[tuple[LaneKey, str, int, int]] = []
+        for row in execute("SELECT seq, completion, service, key, name, crc FROM promise_waiter ORDER BY seq, completion"):
+            seq, completion, service, key, name = checked("promise_waiter", row)
+            if seq in known:
+                promise_waiters.append(((service, key), name, seq, completion))
+        return Recovered(invocations, timers, actions, subscribers, promise_waiters)

@@ -40,7 +40,7 @@ def sealed(table: str, *columns: Any) -> tuple[Any, ...]:
 
 # A row that is looked up by its key is not found when its key is damaged. The checksum of the key alone, above the row's 32 bits, tells
 # whether a damaged row is where it belongs.
-_LOOKED_UP = {"state": 3, "idempotency": 4}
+_LOOKED_UP = {"state": 3, "idempotency": 4, "promise": 3}
 
 
 def _key_crc(table: str, key: tuple[Any, ...]) -> int:
@@ -57,14 +57,26 @@ def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[i
     return seq, position, entry, _crc(b"%s %d %d " % (table, seq, position) + entry)
 
 
+# Columns of `invocation` that came later stand behind the checksum. Up to the last one that is not its default it covers them, so that
+# rows of older versions stay as they are.
+_LATER = (0, "", 0, 0, 0, 0)
+
+
 def sealed_invocation(*columns: Any) -> tuple[Any, ...]:
-    """A row of `invocation`: its last column came later, stands behind the checksum, and counts where it is not 0."""
-    *first, shared = columns
-    return (*first, sealed("invocation", *(columns if shared else first))[-1], shared)
+    """A row of `invocation`, with its checksum where older versions have it."""
+    later = columns[_CRC:]
+    covered = columns if later != _LATER else columns[:_CRC]
+    if covered is columns:
+        count = len(columns)
+        while columns[count - 1] == _LATER[count - 1 - _CRC]:
+            count -= 1
+        covered = columns[:count]
+    return (*columns[:_CRC], sealed("invocation", *covered)[-1], *later)
 
 
 def _checked_invocation(row: Sequence[Any]) -> tuple[Any, ...]:
-    columns = (*row[:_CRC], row[_CRC + 1] if len(row) > _CRC + 1 else 0)  # a reader may meet a file of the first version
+    later = tuple(row[_CRC + 1 :])
+    columns = (*row[:_CRC], *later, *_LATER[len(later) :])  # a reader may meet a file of an older version
     if sealed_invocation(*columns)[_CRC] != row[_CRC]:
         raise RuntimeFault("RT0204", f"table invocation: the row {_name(columns)} is damaged: its checksum does not match")
     return columns
@@ -138,6 +150,11 @@ def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
         invocation.command_count,
         invocation.notification_count,
         int(target.shared),
+        invocation.deployment,
+        invocation.protocol,
+        invocation.retries,
+        invocation.retries_ms,
+        invocation.retries_length,
     )
 
 
@@ -150,7 +167,7 @@ def invocation_from_row(row: Sequence[Any]) -> Invocation:
     (
         seq, id_, service, method, key, status, admission, parent_seq, parent_completion, idempotency_key, created_ms, due_ms, started_ms,
         modified_ms, completed_ms, retention_ms, attempt, failures, crashes, retry_ms, failure, fault, failure_code, failure_message, wait,
-        commands, notifications, shared,
+        commands, notifications, shared, deployment, protocol, retries, retries_ms, retries_length,
     ) = checked("invocation", row)  # fmt: skip
     return Invocation(
         seq=seq,
@@ -177,4 +194,9 @@ def invocation_from_row(row: Sequence[Any]) -> Invocation:
         fault=fault,
         outcome_failure=None if failure_code is None else Failure(failure_code, failure_message),
         seen=notifications if status == Status.SUSPENDED.value else -1,
+        deployment=deployment,
+        protocol=protocol,
+        retries=retries,
+        retries_ms=retries_ms,
+        retries_length=retries_length,
     )

@@ -8,7 +8,7 @@ from .rows import sealed
 
 __all__ = ["SCHEMA_VERSION", "create", "upgrade"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # One row of current state for each invocation, an append-only log of what its handler asked, another of what arrived.
 # Times are milliseconds since 1970, 0 where there is none. Every row ends with the CRC-32C of what stands before (rows.py).
@@ -25,6 +25,8 @@ CREATE TABLE meta (
     crc INTEGER NOT NULL
 ) STRICT;
 
+-- What came later stands behind the checksum, which covers it where it is not the default (rows.py): `shared` since version 2, the
+-- rest since version 3. `deployment` is where it began, `retries` are failed attempts since the journal last grew.
 CREATE TABLE invocation (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -54,7 +56,12 @@ CREATE TABLE invocation (
     commands INTEGER NOT NULL,
     notifications INTEGER NOT NULL,
     crc INTEGER NOT NULL,
-    shared INTEGER NOT NULL DEFAULT 0 -- since version 2: behind the checksum, which covers it where it is not 0 (rows.py)
+    shared INTEGER NOT NULL DEFAULT 0,
+    deployment TEXT NOT NULL DEFAULT '',
+    protocol INTEGER NOT NULL DEFAULT 0,
+    retries INTEGER NOT NULL DEFAULT 0,
+    retries_ms INTEGER NOT NULL DEFAULT 0,
+    retries_length INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX invocation_live ON invocation (seq) WHERE status <> 'completed';
 CREATE INDEX invocation_completed ON invocation (completed_ms) WHERE status = 'completed';
@@ -90,6 +97,22 @@ CREATE TABLE idempotency (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_seq ON idempotency (seq);
 
+-- Named promises: those that are settled, and who waits for the others.
+CREATE TABLE promise (
+    service TEXT, key TEXT, name TEXT, outcome BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (service, key, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE promise_waiter (
+    seq INTEGER, completion INTEGER, service TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (seq, completion)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX promise_waiter_name ON promise_waiter (service, key, name);
+
+-- Endpoints elsewhere; a row is never changed, only removed.
+CREATE TABLE deployment (
+    id TEXT PRIMARY KEY, url TEXT NOT NULL, created_ms INTEGER NOT NULL, manifest BLOB NOT NULL, crc INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- The contracts of the hosted services, so that a stopped runtime's values can be decoded without the code.
 CREATE TABLE service (
     name TEXT PRIMARY KEY, kind TEXT NOT NULL, methods TEXT NOT NULL, descriptors BLOB NOT NULL,
@@ -106,7 +129,28 @@ def create(connection: apsw.Connection) -> None:
 
 
 # What makes the tables of a version of those before it. Rows stay as they are: what is new has a default.
-_UPGRADES = {2: "ALTER TABLE invocation ADD COLUMN shared INTEGER NOT NULL DEFAULT 0"}
+_UPGRADES = {
+    2: "ALTER TABLE invocation ADD COLUMN shared INTEGER NOT NULL DEFAULT 0",
+    3: """
+    ALTER TABLE invocation ADD COLUMN deployment TEXT NOT NULL DEFAULT '';
+    ALTER TABLE invocation ADD COLUMN protocol INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocation ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocation ADD COLUMN retries_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocation ADD COLUMN retries_length INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE promise (
+        service TEXT, key TEXT, name TEXT, outcome BLOB NOT NULL, crc INTEGER NOT NULL,
+        PRIMARY KEY (service, key, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE promise_waiter (
+        seq INTEGER, completion INTEGER, service TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, crc INTEGER NOT NULL,
+        PRIMARY KEY (seq, completion)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX promise_waiter_name ON promise_waiter (service, key, name);
+    CREATE TABLE deployment (
+        id TEXT PRIMARY KEY, url TEXT NOT NULL, created_ms INTEGER NOT NULL, manifest BLOB NOT NULL, crc INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
+}
 
 
 def upgrade(connection: apsw.Connection, version: int) -> None:
