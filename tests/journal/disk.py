@@ -138,7 +138,7 @@ def row_of(invocation: Invocation) -> Invocation:
         version=0,
         waiters=[],
         subscribers=[],
-        children=set(),
+        children={},
         actions={},
         wait=copy.deepcopy(invocation.wait),
     )

@@ -259,7 +259,7 @@ class World:
                 invocation.retry_ms if status is Status.BACKING_OFF else 0,
                 invocation.parent,
                 sorted(invocation.subscribers),
-                sorted(invocation.children & self.state.invocations.keys()),
+                sorted(set(invocation.children.values()) & self.state.invocations.keys()),
                 {key: dataclasses.astuple(action) for key, action in invocation.actions.items()},
                 invocation.timers,
                 None if wait is None else sorted(wait.leaves()),

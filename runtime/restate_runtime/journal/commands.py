@@ -34,6 +34,7 @@ from .entries import (
     Success,
 )
 from .events import Existing, Issue
+from .interventions import cancel, others_wait
 from .lifecycle import append_command, complete, create, lane_key, notify, state_key
 from .model import Invocation, LaneKey, State, TimerKind
 from .promises import complete_promise, get_promise
@@ -87,7 +88,7 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
             else:
                 callee = _create(state, event, command, (invocation.seq, command.completion_id), now, out)
                 if callee.seq in state.invocations:
-                    invocation.children.add(callee.seq)
+                    invocation.children[command.completion_id] = callee.seq
         case OneWayCall():
             _answer_id(state, invocation, command, now, out)
             if event.existing is None:
@@ -102,6 +103,10 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
             owner = state.find(command.invocation)
             if owner is not None:
                 notify(state, owner, Signal(command.index, command.outcome), now, out)
+        case SendSignal(index=1, name=""):
+            owner = state.find(command.invocation)
+            if owner is not None and not (command.awaited and others_wait(state, owner, invocation)):
+                cancel(state, owner, now, out)
         case SendSignal():
             owner = state.find(command.invocation)
             if owner is not None:
@@ -158,4 +163,5 @@ def _subscribe(state: State, invocation: Invocation, completion_id: int, existin
         return
     callee = state.invocations[existing.seq]
     callee.subscribers.append((invocation.seq, completion_id))
+    invocation.children[completion_id] = callee.seq
     out.append(PutSubscriber(callee.seq, invocation.seq, completion_id))

@@ -6,13 +6,14 @@ invocations share one state, and every event is one transition: its records belo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 from ..errors import Code
 from ..retry import OnExhausted
 from .commands import issue
 from .effects import DropAction, DropTimer, Effect, PutAction, StartAction
-from .entries import Completion, Failure, Signal
+from .entries import CANCEL, Completion, Failure, Signal
 from .events import (
     ActionEnded,
     ActionFailed,
@@ -20,19 +21,26 @@ from .events import (
     Admit,
     AttachWaiter,
     AttemptFailed,
+    Cancel,
+    CancelTaken,
     Event,
     Evict,
+    HandlerMissing,
     Issue,
     Kill,
     Loaded,
     Pause,
+    PauseRequested,
     Recover,
+    RefuseCall,
     Resume,
+    ServicesChanged,
     Settle,
     Suspend,
     Tick,
 )
-from .lifecycle import NOTHING, begin, complete, create, enter, kill, leave_memory, notify, pause, put, start, state_key
+from .interventions import cancel, kill, pause_requested, refuse_call
+from .lifecycle import MISSING, NOTHING, again, begin, complete, create, enter, leave_memory, notify, pause, put, start, state_key
 from .model import PARKED, Action, Invocation, Journal, State, Status, TimerKind
 from .recovery import recover
 from .waits import settle
@@ -96,8 +104,24 @@ def step(state: State, event: Event, now: int) -> list[Effect]:
             invocation = _current(state, event.seq, event.token)
             if invocation is not None:
                 pause(state, invocation, event.fault, event.error, now, out)
+        case HandlerMissing():
+            _handler_missing(state, event, now, out)
+        case Cancel():
+            cancel(state, state.invocations[event.seq], now, out)
+        case CancelTaken():
+            invocation = _current(state, event.seq, event.token)
+            if invocation is not None:
+                invocation.cancelling = False
         case Kill():
             kill(state, state.invocations[event.seq], now, out)
+        case PauseRequested():
+            pause_requested(state, state.invocations[event.seq], now, out)
+        case RefuseCall():
+            refuse_call(state, event, now, out)
+        case ServicesChanged():
+            for waiting in list(state.invocations.values()):
+                if waiting.status is Status.BACKING_OFF and waiting.fault == MISSING:
+                    again(state, waiting, now, out)
         case Resume():
             _resume(state, state.invocations[event.seq], now, out)
         case Recover():
@@ -140,7 +164,7 @@ def _suspend(state: State, event: Suspend, now: int, out: list[Effect]) -> None:
     seen = invocation.notification_count
     leaves = set(event.wait.leaves())
     for index, arrived in enumerate(islice(invocation.journal.notifications, event.told, None), event.told):
-        if arrived.ref in leaves and settle(event.wait, arrived.ref, isinstance(arrived.outcome, Failure)):
+        if arrived.ref == CANCEL or (arrived.ref in leaves and settle(event.wait, arrived.ref, isinstance(arrived.outcome, Failure))):
             over = True
             seen = index  # the handler was not told of it
             break
@@ -154,6 +178,8 @@ def _suspend(state: State, event: Suspend, now: int, out: list[Effect]) -> None:
     leave_memory(state, invocation, now, out)
     if over:
         start(state, invocation, now, out)
+    else:
+        invocation.cancelling = False  # it knew of every cancellation when it went to wait
 
 
 def _attempt_failed(state: State, event: AttemptFailed, now: int, out: list[Effect]) -> None:
@@ -171,16 +197,33 @@ def _attempt_failed(state: State, event: AttemptFailed, now: int, out: list[Effe
         invocation.failures += 1
         delay = event.policy.delay_ms(invocation.failures, now - invocation.started_ms)
     if delay is not None:
-        invocation.status = Status.BACKING_OFF
-        invocation.retry_ms = now + delay
-        state.add_timer(invocation.retry_ms, TimerKind.RETRY, invocation.seq)
-        put(invocation, now, out)
-        leave_memory(state, invocation, now, out)
+        _back_off(state, invocation, delay, now, out)
     elif event.policy.on_exhausted is OnExhausted.FAIL:
         complete(state, invocation, Failure(Code.INTERNAL.value, event.error), now, out)
     else:
         error = f"all {invocation.failures} attempts failed; the last with: {event.error}"
         pause(state, invocation, "RT0302", error, now, out)
+
+
+def _back_off(state: State, invocation: Invocation, delay_ms: int, now: int, out: list[Effect]) -> None:
+    invocation.status = Status.BACKING_OFF
+    invocation.retry_ms = now + delay_ms
+    state.add_timer(invocation.retry_ms, TimerKind.RETRY, invocation.seq)
+    put(invocation, now, out)
+    leave_memory(state, invocation, now, out)
+
+
+def _handler_missing(state: State, event: HandlerMissing, now: int, out: list[Effect]) -> None:
+    invocation = _current(state, event.seq, event.token)
+    if invocation is None:
+        return
+    invocation.attempt -= 1  # its next one is still this one
+    invocation.missing += 1
+    invocation.failure = event.error
+    invocation.fault = MISSING
+    delay_ms = replace(event.policy, max_attempts=None, max_duration=None).delay_ms(invocation.missing, 0)
+    assert delay_ms is not None
+    _back_off(state, invocation, delay_ms, now, out)
 
 
 def _count_retry(invocation: Invocation, now: int) -> None:
@@ -241,8 +284,7 @@ def _tick(state: State, now: int, out: list[Effect]) -> None:
                 out.append(DropTimer(seq, completion_id))
                 notify(state, invocation, Completion(completion_id, NOTHING), now, out)
             case TimerKind.RETRY if invocation.status is Status.BACKING_OFF and invocation.retry_ms == due_ms and not invocation.live:
-                invocation.attempt += 1
-                start(state, invocation, now, out)
+                again(state, invocation, now, out)
             case TimerKind.ACTION:
                 _action_due(state, invocation, completion_id, now, out)
             case _:
@@ -260,9 +302,10 @@ def _action_due(state: State, invocation: Invocation, completion_id: int, now: i
 
 
 def _resume(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
-    if invocation.status is Status.BACKING_OFF:
-        invocation.attempt += 1
     invocation.failures = 0
     invocation.crashes = 0
+    if invocation.status is Status.BACKING_OFF:
+        again(state, invocation, now, out)
+        return
     invocation.fault = ""
     start(state, invocation, now, out)

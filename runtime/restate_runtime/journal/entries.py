@@ -11,6 +11,10 @@ import msgspec
 from ..serde import Value
 
 __all__ = [
+    "CANCEL",
+    "CANCELLED",
+    "CANCEL_INDEX",
+    "VOID",
     "Attach",
     "Call",
     "ClearAllState",
@@ -41,7 +45,6 @@ __all__ = [
     "Sleep",
     "Success",
     "Target",
-    "VOID",
     "decode_command",
     "decode_notification",
     "decode_outcome",
@@ -91,8 +94,15 @@ Outcome = Success | Failure
 VOID = Success(Value("void", b""))
 """A result that there is none: a promise or an invocation without one, a state value that is not set, a bare signal."""
 
+CANCELLED = Failure(1, "cancelled")
+"""How an invocation ends that is cancelled before it begins; else what its await raises."""
+
 Ref = int | str
 """Where a result arrives: completions count upwards from 1, signals downwards, signals with a name arrive under it."""
+
+CANCEL_INDEX = 1
+CANCEL: Ref = -CANCEL_INDEX
+"""Where cancellations arrive. Each counts, where of other results only the first does."""
 
 # `at` is the user's source line that asked: "file.py:12". It is shown, never compared.
 
@@ -232,13 +242,18 @@ class OneWayCall(msgspec.Struct, frozen=True, array_like=True, tag=0x040E):
 
 
 class SendSignal(msgspec.Struct, frozen=True, array_like=True, tag=0x0410):
-    """Sends a signal to another invocation: by its name, or by its index where that is empty. Index 1 cancels."""
+    """Sends a signal to another invocation: by its name, or by its index where that is empty. Index 1 cancels.
+
+    Attributes:
+        awaited: the caller's own await was cancelled, and this call with it: it goes on where others wait for it as well.
+    """
 
     invocation: bytes
     index: int
     outcome: Outcome
     name: str = ""
     at: str = ""
+    awaited: bool = False
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, tag=0x0411):

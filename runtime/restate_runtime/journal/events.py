@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..retry import RetryPolicy
 from ..serde import Value
-from .entries import Command, Notification, Outcome, Target
+from .entries import Command, Failure, Notification, Outcome, Target
 from .model import Action, Invocation, LaneKey, Timer
 from .waits import Wait
 
@@ -18,15 +18,21 @@ __all__ = [
     "Admit",
     "AttachWaiter",
     "AttemptFailed",
+    "Cancel",
+    "CancelTaken",
     "Event",
     "Evict",
     "Existing",
+    "HandlerMissing",
     "Issue",
     "Kill",
     "Loaded",
     "Pause",
+    "PauseRequested",
     "Recover",
+    "RefuseCall",
     "Resume",
+    "ServicesChanged",
     "Settle",
     "Suspend",
     "Tick",
@@ -131,6 +137,16 @@ class AttemptFailed:
 
 
 @dataclass(slots=True)
+class HandlerMissing:
+    """Nothing hosts the method of an invocation that was to run. It backs off until something does, however often that takes."""
+
+    seq: int
+    token: int
+    error: str
+    policy: RetryPolicy
+
+
+@dataclass(slots=True)
 class Pause:
     """An attempt cannot go on before somebody does something: a mismatch, a missing handler, a damaged row."""
 
@@ -181,10 +197,47 @@ class Settle:
 
 
 @dataclass(slots=True)
+class Cancel:
+    """Asks a live invocation to stop: one that has not begun ends, of others the current or next await raises."""
+
+    seq: int
+
+
+@dataclass(slots=True)
+class CancelTaken:
+    """A handler in memory has got its cancellation: another one counts again."""
+
+    seq: int
+    token: int
+
+
+@dataclass(slots=True)
 class Kill:
     """Ends a live invocation."""
 
     seq: int
+
+
+@dataclass(slots=True)
+class PauseRequested:
+    """Takes a begun invocation out of memory, until somebody resumes it."""
+
+    seq: int
+
+
+@dataclass(slots=True)
+class RefuseCall:
+    """A call, or an attachment, that somebody waits for cannot go on: it closes a cycle."""
+
+    caller: int
+    completion_id: int
+    callee: int
+    failure: Failure
+
+
+@dataclass(slots=True)
+class ServicesChanged:
+    """Services came: invocations that back off because nothing hosts them try again."""
 
 
 @dataclass(slots=True)
@@ -225,12 +278,18 @@ Event = (
     | ActionEnded
     | ActionFailed
     | AttemptFailed
+    | HandlerMissing
     | Pause
     | Suspend
     | Loaded
     | Evict
     | Settle
+    | Cancel
+    | CancelTaken
     | Kill
+    | PauseRequested
+    | RefuseCall
+    | ServicesChanged
     | Resume
     | Tick
     | Recover

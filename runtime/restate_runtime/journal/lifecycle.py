@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import Code
 from ..serde import Value
 from .effects import (
-    Abandon,
     Deliver,
     Effect,
     ForgetRows,
@@ -18,18 +16,19 @@ from .effects import (
     Reply,
     StartAttempt,
 )
-from .entries import Command, Completion, Failure, Input, Notification, Outcome, Output, Success, Target
+from .entries import CANCEL, Command, Completion, Failure, Input, Notification, Outcome, Output, Success, Target
 from .model import Invocation, Journal, Lane, LaneKey, State, Status, TimerKind
 from .waits import settle
 
 __all__ = [
+    "MISSING",
     "NOTHING",
+    "again",
     "append_command",
     "begin",
     "complete",
     "create",
     "enter",
-    "kill",
     "lane_key",
     "leave_memory",
     "notify",
@@ -41,6 +40,9 @@ __all__ = [
 
 CRASHES_BEFORE_PAUSE = 3
 """Unclean exits in a row at which an invocation's own code was executing (CONTRACT R13)."""
+
+MISSING = "RT0304"
+"""The fault of an invocation whose method nothing hosts."""
 
 NOTHING = Success(Value("", b""))
 """The result of a sleep: that it is over."""
@@ -195,10 +197,12 @@ def notify(state: State, invocation: Invocation, notification: Notification, now
         journal.notifications.append(notification)
         # The first one counts: an awakeable can be settled from two sides at once.
         journal.arrivals.setdefault(ref, (index, notification.outcome))
+        if ref == CANCEL:
+            journal.cancels.append(index)
     if invocation.live:
         out.append(Deliver(invocation.seq, ref))
     elif invocation.status is Status.SUSPENDED and (
-        invocation.wait is None or settle(invocation.wait, ref, isinstance(notification.outcome, Failure))
+        ref == CANCEL or invocation.wait is None or settle(invocation.wait, ref, isinstance(notification.outcome, Failure))
     ):
         start(state, invocation, now, out)
 
@@ -235,7 +239,7 @@ def _answer(state: State, callee: Invocation, caller: tuple[int, int], outcome: 
     seq, completion_id = caller
     invocation = state.invocations.get(seq)
     if invocation is not None:
-        invocation.children.discard(callee.seq)
+        invocation.children.pop(completion_id, None)
         notify(state, invocation, Completion(completion_id, outcome), now, out)
 
 
@@ -283,19 +287,11 @@ def pause(state: State, invocation: Invocation, fault: str, error: str, now: int
     leave_memory(state, invocation, now, out)
 
 
-def kill(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
-    """The end for it and the awaited calls below it, leaves first."""
-    if invocation.live:
-        out.append(Abandon(invocation.seq))
-    for seq in list(invocation.children):
-        child = state.invocations.get(seq)
-        if child is None or child.subscribers or child.waiters:
-            continue  # others wait for it too
-        if child.parent is not None and child.parent[0] == invocation.seq:
-            child.parent = None
-            kill(state, child, now, out)
-    invocation.children.clear()
-    complete(state, invocation, Failure(Code.ABORTED.value, "killed"), now, out)
+def again(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """The next attempt of one that backs off."""
+    invocation.attempt += 1
+    invocation.fault = ""
+    start(state, invocation, now, out)
 
 
 def put(invocation: Invocation, now: int, out: list[Effect]) -> None:

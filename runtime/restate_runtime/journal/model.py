@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..serde import Value
-from .entries import Command, Failure, Notification, Outcome, Ref, Target
+from .entries import CANCEL, Command, Failure, Notification, Outcome, Ref, Target
 from .waits import Wait
 
 __all__ = ["Action", "Invocation", "Journal", "Lane", "LaneKey", "State", "Status", "Timer", "TimerKind"]
@@ -41,9 +41,9 @@ PARKED = frozenset({Status.SCHEDULED, Status.INBOXED, Status.READY, Status.SUSPE
 
 
 class Journal:
-    """The two logs of one invocation, and where each result arrived."""
+    """The two logs of one invocation, and where each result arrived; cancellations are kept apart, as each counts."""
 
-    __slots__ = ("arrivals", "commands", "notifications")
+    __slots__ = ("arrivals", "cancels", "commands", "notifications")
 
     def __init__(self, commands: list[Command], notifications: list[Notification]) -> None:
         self.commands = commands
@@ -52,6 +52,7 @@ class Journal:
         for index, entry in enumerate(notifications):
             # The first one counts, as it did when it arrived: an awakeable can be settled from two sides at once.
             self.arrivals.setdefault(entry.ref, (index, entry.outcome))
+        self.cancels = [index for index, entry in enumerate(notifications) if entry.ref == CANCEL]
 
 
 @dataclass(slots=True)
@@ -87,7 +88,9 @@ class Invocation:
         crashes: unclean exits in a row at which it was executing.
         parent: sequence number and completion id of the awaited call that made it.
         subscribers: the same, for awaited calls that attached to it later.
-        children: awaited calls below it that are not completed.
+        children: calls that it waits for, made or attached to, by completion id; those that are not completed.
+        missing: how often nothing hosted its method, since it came into memory.
+        cancelling: it was cancelled, and has not seen it yet: another cancellation adds nothing.
         waiters: opaque tokens of callers outside.
         wait: what a suspended one waits for.
         seen: notifications that had arrived when the last attempt was suspended; -1 where it was not.
@@ -120,7 +123,9 @@ class Invocation:
     idempotency_key: str | None = None
     parent: tuple[int, int] | None = None
     subscribers: list[tuple[int, int]] = field(default_factory=list)
-    children: set[int] = field(default_factory=set)
+    children: dict[int, int] = field(default_factory=dict)
+    missing: int = 0
+    cancelling: bool = False
     waiters: list[object] = field(default_factory=list)
     wait: Wait | None = None
     actions: dict[int, Action] = field(default_factory=dict)

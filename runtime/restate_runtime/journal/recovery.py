@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .effects import Effect
 from .events import Recover
-from .lifecycle import lane_key, put, start
+from .lifecycle import MISSING, again, lane_key, put, start
 from .model import Invocation, Lane, State, Status, TimerKind
 
 __all__ = ["recover"]
@@ -21,7 +21,7 @@ def recover(state: State, event: Recover, now: int, out: list[Effect]) -> None:
         if invocation.parent is not None:
             parent = state.invocations.get(invocation.parent[0])
             if parent is not None:
-                parent.children.add(invocation.seq)
+                parent.children[invocation.parent[1]] = invocation.seq
     for due_ms, seq, kind, completion_id in event.timers:
         state.add_timer(due_ms, kind, seq, completion_id)
         state.invocations[seq].timers += 1
@@ -30,6 +30,9 @@ def recover(state: State, event: Recover, now: int, out: list[Effect]) -> None:
         state.add_timer(action.next_ms, TimerKind.ACTION, seq, completion_id)
     for seq, parent_seq, completion_id in event.subscribers:
         state.invocations[seq].subscribers.append((parent_seq, completion_id))
+        attached = state.invocations.get(parent_seq)
+        if attached is not None:
+            attached.children[completion_id] = seq
     for lane, name, seq, completion_id in event.promise_waiters:
         state.promises.setdefault((lane, name), []).append((seq, completion_id))
     in_order = sorted(event.invocations, key=lambda invocation: invocation.admission)
@@ -73,6 +76,8 @@ def _go_on(state: State, invocation: Invocation, now: int, out: list[Effect]) ->
             start(state, invocation, now, out)
         case Status.SCHEDULED:
             state.add_timer(invocation.due_ms, TimerKind.START, invocation.seq)
+        case Status.BACKING_OFF if invocation.fault == MISSING:
+            again(state, invocation, now, out)  # it may be hosted now
         case Status.BACKING_OFF:
             state.add_timer(invocation.retry_ms, TimerKind.RETRY, invocation.seq)
         case Status.SUSPENDED | Status.INBOXED | Status.PAUSED | Status.COMPLETED:

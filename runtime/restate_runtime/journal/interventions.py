@@ -1,0 +1,96 @@
+"""What others do to an invocation: cancel, kill, pause; and a call that is refused while its caller waits for it."""
+
+from __future__ import annotations
+
+from ..errors import Code
+from .effects import Abandon, Effect
+from .entries import CANCEL_INDEX, CANCELLED, Completion, Failure, Signal
+from .events import RefuseCall
+from .lifecycle import again, complete, notify, pause, put
+from .model import Invocation, State, Status
+
+__all__ = ["cancel", "kill", "others_wait", "pause_requested", "refuse_call"]
+
+
+def cancel(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """The end for one that has not begun; for others a notification, which their current or next await raises."""
+    if _is_new(invocation):
+        complete(state, invocation, CANCELLED, now, out)
+        return
+    if invocation.cancelling:
+        return
+    invocation.cancelling = True
+    notify(state, invocation, Signal(CANCEL_INDEX, CANCELLED), now, out)
+    if invocation.status is Status.BACKING_OFF:
+        again(state, invocation, now, out)  # else it would see it late
+
+
+def _is_new(invocation: Invocation) -> bool:
+    match invocation.status:
+        case Status.SCHEDULED | Status.INBOXED:
+            return True
+        case Status.READY:
+            return not invocation.started_ms
+        case Status.BACKING_OFF:
+            return not invocation.attempt  # its handler was never reached
+        case _:
+            return False
+
+
+def others_wait(state: State, callee: Invocation, caller: Invocation) -> bool:
+    """Whether somebody else than this caller waits for an awaited call."""
+    if callee.waiters:
+        return True
+    waiting = (
+        [seq for seq, _ in callee.subscribers] if callee.parent is None else [callee.parent[0], *(seq for seq, _ in callee.subscribers)]
+    )
+    return any(seq != caller.seq and seq in state.invocations for seq in waiting)
+
+
+def kill(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """The end for it and the awaited calls below it, leaves first; for those that others wait for as well it is not."""
+    condemned = [invocation]
+    for one in condemned:  # grows while it is walked: the calls below those that are in it
+        for completion_id, seq in one.children.items():
+            child = state.invocations.get(seq)
+            if child is not None and child.parent == (one.seq, completion_id) and not others_wait(state, child, one):
+                child.parent = None  # nobody is told who is about to end as well
+                condemned.append(child)
+    for one in reversed(condemned):
+        if one.live:
+            out.append(Abandon(one.seq))
+        complete(state, one, Failure(Code.ABORTED.value, "killed"), now, out)
+
+
+def pause_requested(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
+    """It leaves memory and keeps its turn; nothing happens to one that has not begun, or is paused."""
+    match invocation.status:
+        case Status.RUNNING:
+            out.append(Abandon(invocation.seq))
+        case Status.BACKING_OFF:
+            invocation.attempt += 1  # the one that failed is over
+        case Status.READY | Status.SUSPENDED:
+            pass
+        case _:
+            return
+    invocation.wait = None
+    pause(state, invocation, "", "paused by request", now, out)
+
+
+def refuse_call(state: State, event: RefuseCall, now: int, out: list[Effect]) -> None:
+    """The caller goes on with a failure. A call that has not begun ends with it, unless others wait for it as well."""
+    caller = state.invocations.get(event.caller)
+    callee = state.invocations.get(event.callee)
+    if caller is None or callee is None or caller.children.get(event.completion_id) != event.callee:
+        return
+    place = (event.caller, event.completion_id)
+    if callee.parent == place and callee.status is Status.INBOXED and not others_wait(state, callee, caller):
+        complete(state, callee, event.failure, now, out)
+        return
+    del caller.children[event.completion_id]
+    if callee.parent == place:
+        callee.parent = None
+        put(callee, now, out)
+    else:
+        callee.subscribers.remove(place)
+    notify(state, caller, Completion(event.completion_id, event.failure), now, out)
