@@ -147,7 +147,7 @@ def _create(
         now,
         id=command.callee,
         target=command.target,
-        payload=command.payload,
+        payload=command.payload if event.payload is None else event.payload,
         headers=command.headers,
         due_ms=command.due_ms if isinstance(command, OneWayCall) else 0,
         parent=parent,

@@ -31,6 +31,7 @@ from .events import (
     Loaded,
     Pause,
     PauseRequested,
+    Pin,
     Recover,
     RefuseCall,
     Resume,
@@ -104,6 +105,12 @@ def step(state: State, event: Event, now: int) -> list[Effect]:
             invocation = _current(state, event.seq, event.token)
             if invocation is not None:
                 pause(state, invocation, event.fault, event.error, now, out)
+        case Pin():
+            invocation = _current(state, event.seq, event.token)
+            if invocation is not None:
+                invocation.deployment = event.deployment
+                invocation.protocol = event.protocol
+                put(invocation, now, out)
         case HandlerMissing():
             _handler_missing(state, event, now, out)
         case Cancel():

@@ -29,6 +29,7 @@ __all__ = [
     "Loaded",
     "Pause",
     "PauseRequested",
+    "Pin",
     "Recover",
     "RefuseCall",
     "Resume",
@@ -77,6 +78,7 @@ class Issue:
 
     Attributes:
         existing: what the command's idempotency key, the id or the promise that it names leads to; a promise has an outcome only.
+        payload: the request as the callee gets it, where that is not what the handler gave.
     """
 
     seq: int
@@ -85,6 +87,7 @@ class Issue:
     existing: Existing | None = None
     request_digest: bytes = b""
     retention_ms: int = 0
+    payload: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -154,6 +157,16 @@ class Pause:
     token: int
     fault: str
     error: str
+
+
+@dataclass(slots=True)
+class Pin:
+    """An attempt has begun on a deployment: the invocation stays there, with that version of the service protocol."""
+
+    seq: int
+    token: int
+    deployment: str
+    protocol: int
 
 
 @dataclass(slots=True)
@@ -280,6 +293,7 @@ Event = (
     | AttemptFailed
     | HandlerMissing
     | Pause
+    | Pin
     | Suspend
     | Loaded
     | Evict

@@ -32,7 +32,7 @@ def _is_new(invocation: Invocation) -> bool:
         case Status.READY:
             return not invocation.started_ms
         case Status.BACKING_OFF:
-            return not invocation.attempt  # its handler was never reached
+            return not invocation.attempt and invocation.command_count == 1  # its handler was never reached
         case _:
             return False
 
