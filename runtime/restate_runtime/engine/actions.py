@@ -42,9 +42,13 @@ class Stage(enum.Enum):
 
 
 class Action:
-    """One side effect of one attempt in memory."""
+    """One side effect of one attempt in memory.
 
-    __slots__ = ("_task", "attempt", "body", "completion_id", "context", "name", "policy", "stage", "wanted")
+    Attributes:
+        cut: the await of it was cancelled.
+    """
+
+    __slots__ = ("_task", "attempt", "body", "completion_id", "context", "cut", "name", "policy", "stage", "wanted")
 
     def __init__(self, attempt: Attempt, completion_id: int, name: str, body: Callable[[], Any], wanted: Any, policy: RetryPolicy) -> None:
         self.attempt = attempt
@@ -56,6 +60,7 @@ class Action:
         self.stage = Stage.WAITING
         self.context = contextvars.copy_context()
         self.context.run(current_handler.set, None)
+        self.cut = False
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, task: asyncio.Task[None]) -> None:
@@ -68,6 +73,13 @@ class Action:
         self.stage = Stage.CANCELLED
         if self._task is not None:
             self._task.cancel()
+
+    def drop(self) -> None:
+        """The handler returned, and does not take its result. A body whose await was cancelled runs to its end: that interrupts nothing."""
+        if self.cut:
+            self.stage = Stage.CANCELLED
+        else:
+            self.cancel()
 
 
 class Actions:

@@ -15,12 +15,12 @@ import msgspec
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
-from ..handler.futures import Awakeable, Call, DurableFuture, Ready, value_of
+from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, current_handler, misuse
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
 from ..journal.entries import Command, Failure, Outcome, Ref, Success, Target
-from ..journal.events import ActionWanted, AttemptFailed, Existing, Issue, Pause
+from ..journal.events import ActionWanted, AttemptFailed, CancelTaken, Existing, Issue, Pause
 from ..journal.model import Invocation, Journal
 from ..journal.nodes import Leaf, Node
 from ..journal.replay import Mismatch, Replay
@@ -63,6 +63,7 @@ class Attempt:
         "replay",
         "task",
         "token",
+        "told",
         "waker",
     )
 
@@ -73,6 +74,7 @@ class Attempt:
         self.token = invocation.token
         self.bound = bound
         self.dead = False
+        self.told = 0
         self.task: asyncio.Task[None] | None = None
         self.actions: dict[int, Any] = {}
         self.blocked_on: Node | None = None
@@ -212,12 +214,14 @@ class Attempt:
         if self.dead:
             self._driver.leave_behind(self)
             yield from asyncio.get_running_loop().create_future().__await__()
+        self._raise_if_cancelled(node)
         try:
             self.replay.blocked(user_line(sys._getframe(1)))
         except Mismatch as mismatch:
             self._pause_mismatch(mismatch)
         while node.index < 0:
             self.blocked_on = node
+            self.told = len(self.journal.notifications)
             self.waker = waker = self._driver.loop.create_future()
             self._leave()
             self._driver.blocked(self)
@@ -233,21 +237,44 @@ class Attempt:
             if self.dead:  # it was over between the result and this moment
                 raise Abandoned
             self._slot = self._driver.flight.enter(self.invocation.id)
+            if node.index < 0:
+                self._raise_if_cancelled(node)
 
-    def consumed(self, index: int) -> None:
-        self.replay.consumed(index)
+    def consumed(self, node: Node) -> None:
+        if self.journal.cancels:
+            self._raise_if_cancelled(node)
+        self.replay.consumed(node.index)
+
+    def _raise_if_cancelled(self, node: Node) -> None:
+        at = self.replay.cancelled(node.index)
+        if at is None:
+            return
+        self.replay.consumed(at)
+        if self.replay.take_cancel():
+            self._driver.step(CancelTaken(self.invocation.seq, self.token))
+        late = {leaf.ref for leaf in node.leaves() if leaf.index < 0 or leaf.index > at}
+        for completion_id, action in self.actions.items():
+            action.cut |= completion_id in late
+        where = user_line(sys._getframe(1))
+        for command in self.journal.commands[: self.replay.position]:
+            if isinstance(command, entries.Call) and command.completion_id in late and command.callee != REFUSED:
+                self._issue(entries.SendSignal(command.callee, entries.CANCEL_INDEX, entries.CANCELLED, "", where, awaited=True))
+        raise terminal_error_of(entries.CANCELLED)
 
     # --- from the core
 
     def deliver(self, ref: Ref) -> None:
         """A result arrived."""
         leaf = self._leaves.get(ref)
+        node = self.blocked_on
         if leaf is not None:
             leaf.settle(*self.journal.arrivals[ref])
             if isinstance(ref, int):
                 self.actions.pop(ref, None)
-            if self.blocked_on is not None and self.blocked_on.index >= 0 and not self._driver.suspend_instead(self):
+            if node is not None and node.index >= 0 and not self._driver.suspend_instead(self):
                 self.wake()
+        elif ref == entries.CANCEL and node is not None and node.index < 0 and not self._driver.suspend_instead(self):
+            self.wake()
 
     def wake(self) -> None:
         """Lets the handler look again."""
@@ -384,7 +411,7 @@ class Attempt:
         leaf = self._leaf(completion_id)
         if leaf.outcome is None:
             self._driver.record_now(self, completion_id)
-        self.consumed(leaf.index)
+        self.replay.consumed(leaf.index)
         return Ready(datetime.fromtimestamp(restore(value_of(leaf.outcome)) / 1000, UTC))
 
     def awakeable(self, type_: Any) -> Awakeable[Any]:
@@ -441,6 +468,17 @@ class Attempt:
         if command.callee == REFUSED:
             raise key_reused(call.idempotency_key)
         return DurableHandle(self, command.callee, call.decode_response)
+
+    def cancel(self, id: str) -> None:
+        raw = parse_invocation_id(id)
+        if raw is None:
+            raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
+        self.cancel_raw(raw)
+
+    def cancel_raw(self, raw: bytes) -> None:
+        """Cancels the invocation with that id."""
+        if self.check_command():
+            self._issue(entries.SendSignal(raw, entries.CANCEL_INDEX, entries.CANCELLED, "", self._at()))
 
     def handle(self, id: str) -> InvocationHandle[bytes]:
         raw = parse_invocation_id(id)

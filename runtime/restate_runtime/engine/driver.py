@@ -15,7 +15,7 @@ import msgspec
 from ..descriptors import ServiceKind
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
-from ..journal.entries import Call, Failure, OneWayCall, Success, Target
+from ..journal.entries import Call, Failure, OneWayCall, Ref, Success, Target
 from ..journal.events import ActionEnded, Existing, Pause, Suspend
 from ..journal.model import Invocation
 from ..journal.waits import Wait
@@ -90,7 +90,7 @@ class Driver:
         self._attempts[invocation.seq] = attempt
         attempt.task = self.loop.create_task(attempt.run_handler(), context=self._context.copy())
 
-    def deliver(self, seq: int, ref: int) -> None:
+    def deliver(self, seq: int, ref: Ref) -> None:
         """A result arrived for a handler in memory."""
         attempt = self._attempts.get(seq)
         if attempt is not None:
@@ -130,7 +130,7 @@ class Driver:
     def ended(self, attempt: Attempt) -> None:
         """The handler's task is over."""
         for action in attempt.actions.values():
-            action.cancel()
+            action.drop()
         self.forget(attempt)
 
     def leaves(self, attempt: Attempt) -> None:
@@ -207,7 +207,7 @@ class Driver:
         self.forget(attempt)
         wait = waiting[1] if waiting[1] is not None else node.wait()
         attempt.abandon()
-        self.step(Suspend(attempt.invocation.seq, attempt.token, wait))
+        self.step(Suspend(attempt.invocation.seq, attempt.token, wait, attempt.told))
         return True
 
     def _pending_actions(self, attempt: Attempt) -> bool:

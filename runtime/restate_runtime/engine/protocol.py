@@ -106,6 +106,13 @@ class Engine(Protocol):
         """
         ...
 
+    async def cancel(self, invocation_id: str) -> None:
+        """Asks an invocation to stop: its current or next await raises CANCELLED, once; one that has not begun ends with it.
+
+        The awaited calls below it are cancelled with it; nothing happens to a completed one.
+        """
+        ...
+
     async def kill(self, invocation_id: str) -> None:
         """Ends an invocation and the awaited calls below it; nothing happens to a completed one."""
         ...

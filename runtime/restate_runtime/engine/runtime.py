@@ -14,7 +14,7 @@ from ..handler.outside import BackgroundCalls, OutsideCall, OutsideHandle, faile
 from ..handler.scope import outside_only
 from ..identifiers import invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Outcome, Success
-from ..journal.events import Admit, AttachWaiter, Existing, Kill, Resume, Settle
+from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, Resume, Settle
 from ..journal.model import Invocation, Status
 from ..serde import Value, encode
 from .builtin import Builtins
@@ -218,6 +218,13 @@ class Runtime:
             machinery.shell.step(Settle(owner.seq, parsed[1], outcome))
         await machinery.durable(refusal)  # a refusal, too, depends on what may not be on disk yet
 
+    async def cancel(self, invocation_id: str) -> None:
+        """Asks an invocation to stop; nothing happens to a completed one."""
+        invocation = self._known(invocation_id)
+        if invocation.status is not Status.COMPLETED:
+            self._machinery.shell.step(Cancel(invocation.seq))
+        await self._machinery.durable()
+
     async def kill(self, invocation_id: str) -> None:
         """Ends an invocation and the awaited calls below it; nothing happens to a completed one."""
         invocation = self._known(invocation_id)
@@ -320,6 +327,11 @@ class Runtime:
         """The status of an invocation, for its handle."""
         outside_only("a runtime")
         return self.status(invocation_id)
+
+    async def cancel_invocation(self, invocation_id: str) -> None:
+        """Cancels an invocation, for its handle."""
+        outside_only("a runtime")
+        await self.cancel(invocation_id)
 
     async def kill_invocation(self, invocation_id: str) -> None:
         """Kills an invocation, for its handle."""

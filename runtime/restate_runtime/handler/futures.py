@@ -60,7 +60,7 @@ class DurableFuture(Generic[T_co]):
             node.mark_awaited()
         if node.index < 0 or invocation.dead:
             yield from invocation.wait(node)
-        invocation.consumed(node.index)
+        invocation.consumed(node)
         return self._read()
 
     def __repr__(self) -> str:

@@ -68,11 +68,19 @@ class Invocation(Protocol):
         ...
 
     def wait(self, node: Node) -> Generator[Any, None, None]:
-        """Until the node is settled."""
+        """Until the node is settled.
+
+        Raises:
+            TerminalError: CANCELLED, the invocation was cancelled before.
+        """
         ...
 
-    def consumed(self, index: int) -> None:
-        """The handler got a result that arrived at this position."""
+    def consumed(self, node: Node) -> None:
+        """The handler gets the node's result.
+
+        Raises:
+            TerminalError: CANCELLED, the invocation was cancelled before the node was settled.
+        """
         ...
 
     def inert(self) -> DurableFuture[Any]:

@@ -161,7 +161,11 @@ class _Ingress:
             case ["restate", "invocation", invocation_id, "status"]:
                 _expect(request, "GET")
                 return json_response({"status": self._engine.status(invocation_id)}, headers={INVOCATION_ID: invocation_id})
-            case ["restate", "invocation", invocation_id, "kill"]:  # whoever holds the id may: it cannot be guessed
+            case ["restate", "invocation", invocation_id, "cancel"]:  # whoever holds the id may: it cannot be guessed
+                _expect(request, "POST")
+                await asyncio.shield(asyncio.ensure_future(self._engine.cancel(invocation_id)))
+                return json_response({}, headers={INVOCATION_ID: invocation_id})
+            case ["restate", "invocation", invocation_id, "kill"]:
                 _expect(request, "POST")
                 await asyncio.shield(asyncio.ensure_future(self._engine.kill(invocation_id)))
                 return json_response({}, headers={INVOCATION_ID: invocation_id})

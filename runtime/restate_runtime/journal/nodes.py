@@ -6,7 +6,7 @@ time the handler looks, so combinators decide the same way each time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .entries import Failure, Outcome, Ref
 from .waits import Rule, Wait, leaf
@@ -38,6 +38,10 @@ class Node:
         """The handler awaits it, and with it everything below."""
         self.awaited = True
 
+    def leaves(self) -> Iterator[Leaf]:
+        """The single results below it."""
+        raise NotImplementedError
+
     def wait(self) -> Wait:
         """The tree that the core keeps while the invocation is suspended on this node."""
         raise NotImplementedError
@@ -60,6 +64,9 @@ class Leaf(Node):
         if self.outcome is None:
             self.outcome = outcome
             self._settled(index, isinstance(outcome, Failure))
+
+    def leaves(self) -> Iterator[Leaf]:
+        yield self
 
     def wait(self) -> Wait:
         return leaf(self.ref)
@@ -92,6 +99,10 @@ class Combination(Node):
         for child in self.children:
             if not child.awaited:
                 child.mark_awaited()
+
+    def leaves(self) -> Iterator[Leaf]:
+        for child in self.children:
+            yield from child.leaves()
 
     def _over(self, index: int, failed: bool) -> None:
         # A long-lived child must not collect the combinations that it once was in.

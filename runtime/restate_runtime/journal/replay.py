@@ -135,6 +135,7 @@ class Replay:
     """
 
     __slots__ = (
+        "_cancels_taken",
         "_deferred",
         "_emit",
         "_next_completion",
@@ -163,6 +164,7 @@ class Replay:
         self._warn = warn
         self._next_completion = 1
         self._next_signal = FIRST_AWAKEABLE_INDEX
+        self._cancels_taken = 0
         self._deferred: list[int] = []
         self._quiet_until = seen
 
@@ -236,6 +238,25 @@ class Replay:
         """The handler awaited something that the notification at `index` settled."""
         if self._quiet_until is not None and index >= self._quiet_until:
             self._quiet_until = None
+
+    def cancelled(self, index: int) -> int | None:
+        """Where the cancellation arrived that an await runs into: one that the handler has not got, before what it awaits was settled.
+
+        By positions alone, so that every replay raises at the same await: what had come before the cancellation passes as it did.
+
+        Args:
+            index: what settled that, -1 while nothing has.
+        """
+        cancels = self.journal.cancels
+        if self._cancels_taken == len(cancels):
+            return None
+        at = cancels[self._cancels_taken]
+        return at if index < 0 or at < index else None
+
+    def take_cancel(self) -> bool:
+        """The handler gets the next cancellation; whether it was the last."""
+        self._cancels_taken += 1
+        return self._cancels_taken == len(self.journal.cancels)
 
     def blocked(self, at: str) -> None:
         """The handler waits for something that has not arrived.

@@ -149,7 +149,7 @@ class ContextDouble:
     def check_await(self, frame: types.FrameType) -> None:
         pass
 
-    def consumed(self, index: int) -> None:
+    def consumed(self, node: Node) -> None:
         pass
 
     def inert(self) -> DurableFuture[Any]:

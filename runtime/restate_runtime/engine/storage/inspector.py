@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from ...errors import Code
 from ...identifiers import FIRST_AWAKEABLE_INDEX, awakeable_id, invocation_id, parse_invocation_id
 from ...journal.entries import (
+    CANCEL,
     Attach,
     Call,
     Command,
@@ -167,6 +168,9 @@ class StorageInspector:
             if id_completion:
                 results.pop(id_completion, None)  # the row has the id already
             rows.append(row)
+        results.pop(CANCEL, None)  # each of them counts
+        cancel = {"index": None, "entry": "cancel", "at": None, "completed": True}
+        rows += [cancel for entry in notifications if entry.ref == CANCEL]
         for ref, outcome in results.items():
             rows.append({"index": None, "entry": _signal(invocation, ref), "at": None, "completed": True} | self._outcome(outcome, None))
         return rows
@@ -219,7 +223,7 @@ class StorageInspector:
         if invocation.status is Status.RUNNING and self._live_wait is not None:
             wait = self._live_wait(invocation.seq)
         if wait is not None:
-            refs = [ref for ref in wait.leaves() if ref not in arrived]
+            refs = [ref for ref in wait.leaves() if ref not in arrived and ref != CANCEL]
         else:
             refs = [ref for ref in by_completion if ref not in arrived]
         found = []
