@@ -74,12 +74,10 @@ class Action:
         if self._task is not None:
             self._task.cancel()
 
-    def drop(self) -> None:
-        """The handler returned, and does not take its result. A body whose await was cancelled runs to its end: that interrupts nothing."""
-        if self.cut:
-            self.stage = Stage.CANCELLED
-        else:
-            self.cancel()
+    def let_go(self) -> asyncio.Task[None] | None:
+        """Nobody takes its result any more, and it runs to its end all the same, in that task."""
+        self.stage = Stage.CANCELLED
+        return self._task
 
 
 class Actions:
@@ -89,6 +87,7 @@ class Actions:
         self._driver = driver
         self._pool = DaemonPool(_THREADS, "restate-action")
         self._annotations: dict[types.CodeType, Any] = {}
+        self._loose: set[asyncio.Task[None]] = set()
 
     def result_type(self, action: Callable[[], Any], given: Any) -> Any:
         """How the result is restored: as `result_type` says."""
@@ -97,6 +96,16 @@ class Actions:
     def prepare(self, attempt: Attempt, completion_id: int, name: str, body: Callable[[], Any], wanted: Any, policy: RetryPolicy) -> Action:
         """A side effect that begins with `start`."""
         return Action(attempt, completion_id, name, body, wanted, policy)
+
+    def drop(self, action: Action) -> None:
+        """Its handler has returned. A body whose await was cancelled is not interrupted."""
+        if not action.cut:
+            action.cancel()
+            return
+        task = action.let_go()
+        if task is not None:
+            self._loose.add(task)
+            task.add_done_callback(self._loose.discard)
 
     def start(self, action: Action) -> None:
         """Runs the body, unless it runs already."""
@@ -137,7 +146,9 @@ class Actions:
         driver.rested(attempt)
 
     def close(self) -> None:
-        """Lets the threads end."""
+        """Ends what still runs, and lets the threads end."""
+        for task in self._loose:
+            task.cancel()
         self._pool.close()
 
 

@@ -130,7 +130,7 @@ class Driver:
     def ended(self, attempt: Attempt) -> None:
         """The handler's task is over."""
         for action in attempt.actions.values():
-            action.drop()
+            self.actions.drop(action)
         self.forget(attempt)
 
     def leaves(self, attempt: Attempt) -> None:

@@ -50,7 +50,7 @@ class FlightRecorder:
 
     def leave(self, slot: int) -> None:
         """It waits, or is over."""
-        if slot >= 0:
+        if slot >= 0 and not self._map.closed:  # a side effect that nobody waits for may outlive its runtime by a moment
             self._map[slot * _SLOT] = 0
             self._free.append(slot)
 
