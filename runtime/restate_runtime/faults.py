@@ -24,6 +24,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("RT0004", "An address that cannot be listened on", "The port is taken, or the host is no address of this machine.", "Stop the other process, or choose another address; port 0 takes a free one."),
     Fault("RT0005", "A module that cannot be loaded", "MODULE:APP names a module that cannot be imported, or an object that is no App.", "Run the command where the module can be imported from, and check the names."),
     Fault("RT0006", "A platform that is not supported", "The runtime runs on Linux and macOS, which have the file locks that it needs.", "Run it there; plugin and clients run on Windows too."),
+    Fault("RT0007", "A private key that cannot be used", "The file of option request_identity_private_key cannot be read or holds no Ed25519 key in PEM, or the library `cryptography` is not installed.", "Make one with `openssl genpkey -algorithm ed25519 -out FILE`; install the extra `cluster`."),
     Fault("RT0101", "A generated module of another generator", "The module was generated for another ABI than this runtime has.", "Generate it again with the installed protoc-gen-restate."),
     Fault("RT0102", "An App without services", "There is nothing to host.", "Pass instances of your implementations to App(...)."),
     Fault("RT0103", "An object that implements no service", "Only instances of classes that extend a generated ...Base can be bound.", "Extend the generated base and pass an instance, not the class."),
@@ -47,4 +48,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("RT0502", "A request that was refused", "The runtime did not take the request; the message says why, after the status code.", "Correct what the message names."),
     Fault("RT0503", "An invocation that failed", "The handler ended with a terminal error, which is the result of the call.", "Look at the message; `restate-runtime invocations describe ID` shows what the invocation did."),
     Fault("RT0504", "An input that is no JSON", "The command takes JSON as its argument, or from standard input where the argument is `-`.", "Correct the JSON, and mind the quotes of your shell."),
+    Fault("RT0601", "An endpoint that cannot be discovered", "Nothing answers at the URL, or what answers is no service endpoint, or it refuses the runtime's signature.", "Start the endpoint, or correct the URL; an endpoint with `identity_keys` needs the public key of this runtime."),
+    Fault("RT0602", "An endpoint of another protocol version", "Endpoint and runtime have no version of the service protocol in common.", "Use an SDK that speaks one of the versions in the message."),
+    Fault("RT0603", "An endpoint whose services cannot be taken", "What the endpoint says about its services breaks a rule: a name, a kind, or an option.", "Correct what the message names, at the endpoint."),
 )
