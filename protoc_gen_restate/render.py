@@ -236,8 +236,30 @@ class Renderer:
             empty_request=omit and method.input.is_empty,
             empty_response=omit and method.output.is_empty,
             deprecated=_deprecated(service, method),
-            settings=(*((("shared=True", ()),) if method.shared else ()), *literals.settings(method.options)),
+            settings=(*((("shared=True", ()),) if method.shared else ()), *_event_fields(method.input), *literals.settings(method.options)),
         )
+
+
+# The shipped message for events as they come: only its key is annotated, as in Restate's own file.
+_EVENT = "dev.restate.Event"
+
+
+def _event_fields(message: Message) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Arguments of a descriptor that say where an event goes."""
+    if message.full_name == _EVENT:
+        names = {"event_payload_field": "payload", "event_metadata_field": "attributes"}
+    else:
+        found = {
+            "event_payload_field": _first_of(message, FieldRole.EVENT_PAYLOAD, ("string", "bytes")),
+            "event_metadata_field": _first_of(message, FieldRole.EVENT_METADATA, ("map<string, string>",)),
+        }
+        names = {argument: name for argument, name in found.items() if name is not None}
+    return tuple((f'{argument}="{name}"', ()) for argument, name in names.items())
+
+
+def _first_of(message: Message, role: FieldRole, types: tuple[str, ...]) -> str | None:
+    """The field of that role; one of another type is a finding, which options of the plugin can turn off."""
+    return next((item.name for item in message.having(role) if item.type in types), None)
 
 
 def _deprecated(service: Service, method: Method) -> str:

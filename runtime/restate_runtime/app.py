@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .engine.crashpoints import Probe, probe_from_environment
 from .engine.machinery import Clock, Machinery, system_clock
 from .engine.options import Options, load_options
-from .engine.registry import Registry
+from .engine.registry import PrivateService, Registry
 from .engine.runtime import Runtime
 from .handler.service import Service
 from .retry import RetryPolicy
@@ -29,13 +29,15 @@ class App:
     Args:
         services: instances, one for each service.
         retry: invocation retry policy for all of them, before the runtime's own.
+        private: services that callers outside cannot reach, by full name, class or instance; services call them as ever.
 
     Raises:
-        RuntimeFault: RT0102 without services, RT0103 for an object that implements none, RT0104 for two of the same name.
+        RuntimeFault: RT0102 without services, RT0103 for an object that implements none, RT0104 for two of the same name, RT0106 for a
+            private one that is not among them.
     """
 
-    def __init__(self, *services: Service, retry: RetryPolicy | None = None) -> None:
-        self.registry = Registry(services, retry)
+    def __init__(self, *services: Service, retry: RetryPolicy | None = None, private: Iterable[PrivateService] = ()) -> None:
+        self.registry = Registry(services, retry, private)
 
     def start(self, *, config: Path | str | None = None, **options: Any) -> Started:
         """Starts in process: `async with app.start(data_dir=...) as runtime`. No ports unless asked for.

@@ -107,14 +107,18 @@ class Connection:
         outside_only("a connection")
         return OutsideHandle(finished(invocation_id), self)
 
-    def method(self, name: str) -> Method[bytes, bytes]:
-        """A method by name, `list.ListService/Append`: binary in, binary out; the runtime takes the key.
+    def method(self, name: str, *, key: str | None = None) -> Method[bytes, bytes]:
+        """A method by name, `list.ListService/Append`: binary in, binary out.
+
+        Args:
+            name: service and method.
+            key: for a KEYED service without a .proto; for one with a .proto it stands in the request, and is filled in where it does not.
 
         Raises:
             ValueError: the name has another form.
         """
         outside_only("a connection")
-        return NamedMethod(self, name)
+        return NamedMethod(self, name, key)
 
     async def resolve_awakeable(self, id: str, value: object) -> None:
         """Completes an awakeable, and returns once that is on disk.

@@ -64,6 +64,8 @@ class MethodDescriptor(Generic[Request, Response]):
         request: message class of the input.
         response: message class of the output.
         key_field: name of the input's KEY field; `None` where the service is not KEYED.
+        event_payload_field: name of the input's field for the body of an event, a string or bytes; `None` where it takes no events.
+        event_metadata_field: name of the input's `map<string, string>` for the attributes of an event; `None` where it has none.
         comments: the comment above the rpc, without comment marks.
         empty_request: the parameter is left out, the input is `google.protobuf.Empty`.
         empty_response: the result is `None`, the output is `google.protobuf.Empty`.
@@ -85,6 +87,8 @@ class MethodDescriptor(Generic[Request, Response]):
     response: type[Response]
     descriptor: _pb.MethodDescriptor
     key_field: str | None = None
+    event_payload_field: str | None = None
+    event_metadata_field: str | None = None
     comments: str = ""
     empty_request: bool = False
     empty_response: bool = False

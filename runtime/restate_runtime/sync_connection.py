@@ -85,13 +85,17 @@ class SyncConnection:
         """A handle for a known id. Its `result()` is the response message where its module is imported here, else bytes."""
         return SyncHandle(self, invocation_id)
 
-    def method(self, name: str) -> SyncMethod[bytes, bytes]:
-        """A method by name, `list.ListService/Append`: binary in, binary out; the runtime takes the key.
+    def method(self, name: str, *, key: str | None = None) -> SyncMethod[bytes, bytes]:
+        """A method by name, `list.ListService/Append`: binary in, binary out.
+
+        Args:
+            name: service and method.
+            key: for a KEYED service without a .proto; for one with a .proto it stands in the request, and is filled in where it does not.
 
         Raises:
             ValueError: the name has another form.
         """
-        return SyncNamedMethod(self, name)
+        return SyncNamedMethod(self, name, key)
 
     def resolve_awakeable(self, id: str, value: object) -> None:
         """Completes an awakeable, and returns once that is on disk.

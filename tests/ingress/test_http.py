@@ -163,7 +163,7 @@ async def test_bad_input_is_refused_with_a_code_and_nothing_is_stored(served: An
         (ADD, {"name": "a"}, {"connect_protocol_version": "2"}, (400, "invalid_argument"), "connect-protocol-version"),
         (ADD, {"name": "a"}, {"content_type": "text/plain"}, (415, "invalid_argument"), "application/json or application/proto"),
         (ADD, None, {}, (415, "invalid_argument"), "the content-type is missing"),
-        (ADD + "?delay=1s", {"name": "a"}, {}, (400, "invalid_argument"), "needs /SERVICE/METHOD/send"),
+        (ADD + "?delay=1s", {"name": "a"}, {}, (400, "invalid_argument"), "needs .../send"),
         (ADD + "/send?delay=soon", {"name": "a"}, {}, (400, "invalid_argument"), "delay: not a duration"),
         (ADD + "/send?dely=1s", {"name": "a"}, {}, (400, "invalid_argument"), "unknown query parameter 'dely'"),
         (ADD, "x" * 100_001, {}, (413, "resource_exhausted"), "larger than 100000 bytes"),

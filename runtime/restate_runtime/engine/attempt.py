@@ -298,14 +298,15 @@ class Attempt:
         driver = self._driver
         existing: Existing | None = None
         digest = b""
+        retention_ms = driver.retention_ms
         if isinstance(command, (entries.Call, entries.OneWayCall)):
             if command.idempotency_key is not None:
-                existing, digest = driver.idempotent(command)
+                existing, digest, retention_ms = driver.idempotent(command)
                 if existing is not None:
                     command = msgspec.structs.replace(command, callee=existing.id)
         elif isinstance(command, entries.Attach):
             existing = driver.existing(command.invocation)
-        driver.step(Issue(self.invocation.seq, self.token, command, existing, digest, driver.retention_ms))
+        driver.step(Issue(self.invocation.seq, self.token, command, existing, digest, retention_ms))
         return command
 
     def _issue(self, command: Command) -> Command:
@@ -494,9 +495,6 @@ class Attempt:
         self._issue(entries.Attach(completion_id, raw, self._at()))
         leaf = self._leaf(completion_id)
         return DurableFuture(self, leaf, lambda: read(value_of(leaf.outcome).data))
-
-    def key_of(self, service: str, method: str, payload: bytes) -> str | None:
-        return self._driver.key_of(service, method, payload)
 
     def _target_of(self, call: OutgoingCall) -> Target:
         return self._driver.target_of(call)

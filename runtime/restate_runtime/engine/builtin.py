@@ -15,9 +15,11 @@ from dev.restate.services_restate import AWAKEABLES, INGRESS
 
 from ..descriptors import MethodDescriptor
 from ..errors import Code, TerminalError
+from ..handler.client import OutgoingCall
 from ..serde import RAW, Value, encode
 from ..transcode import from_json, to_json
 from .protocol import Engine
+from .registry import HostedMethod
 
 __all__ = ["BuiltinCall", "BuiltinMethod", "Builtins"]
 
@@ -104,14 +106,21 @@ class Builtins:
 
 
 async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) -> Message:
-    bound = engine.registry.resolve(request.service, request.method)
-    in_json = request.WhichOneof("body") == "json"
-    call = bound.outgoing(from_json(to_json(request.json), bound.descriptor.request_codec.wire) if in_json else bound.parse(request.pb))
+    method = engine.registry.resolve(request.service, request.method)
+    method.check_public()
+    call = _carrying(method, request)
     call.idempotency_key = given.idempotency_key
     call.headers = given.headers
     submission = engine.submit(call, background=True, retention_s=given.retention_s)
     await submission.on_disk
     return InvokeResponse(id=submission.invocation_id)
+
+
+def _carrying(method: HostedMethod, request: InvokeRequest) -> OutgoingCall:
+    body = to_json(request.json) if request.WhichOneof("body") == "json" else None
+    if method.descriptor is None:
+        return OutgoingCall(service=method.service, method=method.name, key=None, payload=request.pb if body is None else body)
+    return method.outgoing(method.parse(request.pb) if body is None else from_json(body, method.descriptor.request_codec.wire))
 
 
 async def _resolve(engine: Engine, request: ResolveAwakeableRequest, given: BuiltinCall) -> Message:

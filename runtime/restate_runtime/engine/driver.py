@@ -24,7 +24,7 @@ from ..serde import Value
 from .actions import Actions, Stage
 from .attempt import Attempt
 from .flight import FlightRecorder
-from .idempotency import REFUSED, key_reused, request_digest
+from .idempotency import REFUSED, key_reused
 from .options import Options
 from .registry import BoundMethod, Registry
 
@@ -84,6 +84,9 @@ class Driver:
             bound = self._registry.resolve(target.service, target.method)
         except TerminalError as error:
             self.step(Pause(invocation.seq, invocation.token, "RT0304", error.message))
+            return
+        if not isinstance(bound, BoundMethod):
+            self.step(Pause(invocation.seq, invocation.token, "RT0304", f"nothing in this process implements {bound.full_name}"))
             return
         assert invocation.journal is not None
         attempt = Attempt(self, invocation, invocation.journal, bound)
@@ -271,38 +274,43 @@ class Driver:
             raise TerminalError(f"{what} has {size} bytes, the limit is {self.options.max_message_size}", Code.RESOURCE_EXHAUSTED)
 
     def target_of(self, call: OutgoingCall) -> Target:
-        """Where a call goes; the key of a SINGLETON is empty."""
-        key = call.key
+        """Where a call goes; the key of a SINGLETON is empty. A call by name gets its key, and its request gets the key.
+
+        Raises:
+            TerminalError: of a call by name: INVALID_ARGUMENT, its request or key is none; NOT_FOUND, nothing tells its key.
+        """
+        if call.descriptor is None and call.key is None:
+            self._registry.resolve(call.service, call.method)
         service = self._registry.services.get(call.service)
         if service is None:
-            return Target(call.service, call.method, key, call.descriptor is not None and call.descriptor.shared)
-        if key is None and service.descriptor.kind is ServiceKind.SINGLETON:
-            key = ""
+            return Target(call.service, call.method, call.key, call.descriptor is not None and call.descriptor.shared)
         method = service.methods.get(call.method)
-        return Target(call.service, call.method, key, method is not None and method.descriptor.shared)
-
-    def key_of(self, service: str, method: str, payload: bytes) -> str | None:
-        """The key of a request to a method known by name."""
-        bound = self._registry.resolve(service, method)
-        return bound.key_of(bound.parse(payload))
+        if call.descriptor is None and method is not None:
+            call.key, call.payload = method.addressed(call.payload, call.key)
+        key = call.key
+        if key is None and service.kind is ServiceKind.SINGLETON:
+            key = ""
+        return Target(call.service, call.method, key, method is not None and method.shared)
 
     def existing(self, invocation_id: bytes) -> Existing:
         """The invocation of that id; a failure where there is none."""
         failure = Failure(Code.NOT_FOUND.value, "there is no such invocation")
         return self._shell.existing(invocation_id) or Existing(0, invocation_id, failure)
 
-    def idempotent(self, command: Call | OneWayCall) -> tuple[Existing | None, bytes]:
-        """What the command's idempotency key leads to, and the digest of its request."""
+    def idempotent(self, command: Call | OneWayCall) -> tuple[Existing | None, bytes, int]:
+        """What the command's idempotency key leads to, the digest of its request, and how long the key is kept in milliseconds."""
         target = command.target
-        digest = request_digest(self._registry.resolve(target.service, target.method).parse(command.payload))
+        method = self._registry.resolve(target.service, target.method)
+        digest = method.digest(command.payload)
+        retention_ms = method.retention_ms(self.retention_ms)
         found = self._shell.idempotent((target.service, target.method, target.key or "", command.idempotency_key or ""))
         if found is None:
-            return None, digest
+            return None, digest, retention_ms
         existing, before = found
         if before != digest:
             error = key_reused(command.idempotency_key)
-            return Existing(0, REFUSED, Failure(error.code.value, error.message)), digest
-        return existing, digest
+            existing = Existing(0, REFUSED, Failure(error.code.value, error.message))
+        return existing, digest, retention_ms
 
     def record_now(self, attempt: Attempt, completion_id: int) -> None:
         """The time as a recorded result; nothing leaves, so nothing is waited for."""

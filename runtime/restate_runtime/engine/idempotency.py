@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from ..errors import Code, TerminalError
 
-__all__ = ["REFUSED", "Scope", "key_reused", "request_digest"]
+__all__ = ["REFUSED", "Scope", "bytes_digest", "key_reused", "request_digest"]
 
 Scope = tuple[str, str, str, str]
 """Service, method, key of the target (empty where it has none), idempotency key."""
@@ -19,7 +19,12 @@ REFUSED = b""
 
 def request_digest(request: Message) -> bytes:
     """What a repeated request is compared by: the decoded message, serialized deterministically."""
-    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()[:16]
+    return bytes_digest(request.SerializeToString(deterministic=True))
+
+
+def bytes_digest(request: bytes) -> bytes:
+    """The same for a request that is no message here."""
+    return hashlib.sha256(request).digest()[:16]
 
 
 def key_reused(idempotency_key: str | None) -> TerminalError:

@@ -26,7 +26,7 @@ from .flight import FlightRecorder
 from .options import Options
 from .registry import Registry
 from .shell import Shell
-from .storage.contracts import store_contracts
+from .storage.contracts import load_access, store_contracts
 from .storage.database import Database, connect
 from .storage.directory import DataDirectory
 from .storage.inspector import StorageInspector
@@ -56,7 +56,7 @@ class Machinery:
     """
 
     def __init__(self, registry: Registry, options: Options, *, probe: Probe, clock: Clock) -> None:
-        self.registry = registry
+        self.registry = registry.copy()  # the App's own stays as it is: other runtimes may be started from it
         self.options = options
         self.now_ms = clock
         self.loop = asyncio.get_running_loop()
@@ -87,6 +87,8 @@ class Machinery:
         self._database = Database(directory, accept_data_loss=self.options.accept_data_loss)
         opened.callback(self._database.close, clean=False)
         store_contracts(self._database.connection, self.registry)
+        for service, public in load_access(self._database.connection).items():
+            self.registry.set_public(service, public)
         self._flight = FlightRecorder(directory.flight)
         opened.callback(self._flight.close)
         self._reader = Reader(connect(directory.database, read_only=True))

@@ -21,10 +21,14 @@ class Submission(Protocol):
         invocation_id: its id; of the invocation that runs already, where an idempotency key attached to one.
         result: the response's bytes; a TerminalError where the invocation failed, a ConnectionError where the runtime stops first.
             `None` for a background call.
+        attached: an idempotency key led to an invocation that was there already.
     """
 
     @property
     def invocation_id(self) -> str: ...
+
+    @property
+    def attached(self) -> bool: ...
 
     @property
     def result(self) -> asyncio.Future[bytes] | None: ...
@@ -119,4 +123,8 @@ class Engine(Protocol):
 
     async def resume(self, invocation_id: str) -> None:
         """Lets a paused or backing-off invocation try again now. Raises FAILED_PRECONDITION for any other status."""
+        ...
+
+    async def set_public(self, service: str, public: bool | None) -> None:
+        """Opens or closes a service to callers outside, and returns once that is stored; with `None` code and contract decide again."""
         ...

@@ -18,11 +18,11 @@ from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, Resume
 from ..journal.model import Invocation, Status
 from ..serde import Value, encode
 from .builtin import Builtins
-from .idempotency import key_reused, request_digest
+from .idempotency import key_reused
 from .machinery import Machinery
 from .options import Options
 from .protocol import Inspector
-from .registry import BoundMethod, Registry
+from .registry import HostedMethod, Registry
 
 __all__ = ["Accepted", "Runtime"]
 
@@ -30,13 +30,22 @@ __all__ = ["Accepted", "Runtime"]
 class Accepted:
     """A call that was taken; see `engine.protocol.Submission`."""
 
-    __slots__ = ("_machinery", "_on_disk", "_refusal", "invocation_id", "result")
+    __slots__ = ("_machinery", "_on_disk", "_refusal", "attached", "invocation_id", "result")
 
-    def __init__(self, machinery: Machinery, id: bytes, result: asyncio.Future[bytes] | None, refusal: TerminalError | None = None) -> None:
+    def __init__(
+        self,
+        machinery: Machinery,
+        id: bytes,
+        result: asyncio.Future[bytes] | None,
+        refusal: TerminalError | None = None,
+        *,
+        attached: bool = False,
+    ) -> None:
         self._machinery = machinery
         self._refusal = refusal
         self.invocation_id = invocation_id(id)
         self.result = result
+        self.attached = attached
         self._on_disk: asyncio.Future[None] | None = None
 
     @property
@@ -114,15 +123,17 @@ class Runtime:
         machinery.check_open()
         if machinery.committer.full:
             raise TerminalError(machinery.committer.full, Code.RESOURCE_EXHAUSTED)
-        bound = machinery.registry.resolve(call.service, call.method)
+        method = machinery.registry.resolve(call.service, call.method)
+        method.check_public()
         driver = machinery.driver
         driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
         target = driver.target_of(call)
         waiter: asyncio.Future[bytes] | None = None if background else machinery.waiter()
         digest = b""
-        retention_ms = driver.retention_ms if retention_s is None else round(retention_s * 1000)
+        retention_ms = driver.retention_ms
         if call.idempotency_key is not None:
-            digest = request_digest(bound.parse(call.payload))
+            digest = method.digest(call.payload)
+            retention_ms = method.retention_ms(retention_ms) if retention_s is None else round(retention_s * 1000)
             found = machinery.shell.idempotent((target.service, target.method, target.key or "", call.idempotency_key))
             if found is not None:
                 existing, before = found
@@ -133,7 +144,7 @@ class Runtime:
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
                 if waiter is not None:
                     self._await_outcome(existing, waiter)
-                return Accepted(machinery, existing.id, waiter, refusal)
+                return Accepted(machinery, existing.id, waiter, refusal, attached=True)
         id = driver.new_id()
         machinery.shell.step(
             Admit(
@@ -242,6 +253,15 @@ class Runtime:
         self._machinery.shell.step(Resume(invocation.seq))
         await self._machinery.durable()
 
+    async def set_public(self, service: str, public: bool | None) -> None:
+        """Opens or closes a service to callers outside, and returns once that is stored; with `None` code and contract decide again."""
+        machinery = self._machinery
+        machinery.check_open()
+        machinery.registry.set_public(service, public)
+        machinery.committer.filling.access[service] = public
+        machinery.committer.end_transition()
+        await machinery.durable()
+
     # --- calls from outside: Caller
 
     def begin_call(self, call: OutgoingCall) -> Call[Any]:
@@ -281,13 +301,17 @@ class Runtime:
         outside_only("a runtime")
         return OutsideHandle(finished(id), self)
 
-    def method(self, name: str) -> Method[bytes, bytes]:
+    def method(self, name: str, *, key: str | None = None) -> Method[bytes, bytes]:
         """A method by name, `list.ListService/Append`: binary in, binary out.
+
+        Args:
+            name: service and method.
+            key: for a KEYED service without a .proto; for one with a .proto it stands in the request, and is filled in where it does not.
 
         Raises:
             ValueError: the name has another form.
         """
-        return NamedMethod(self, name, self._machinery.driver.key_of)
+        return NamedMethod(self, name, key)
 
     async def resolve_awakeable(self, id: str, value: object) -> None:
         """Settles an awakeable with a value; returns once that is durable.
@@ -312,12 +336,12 @@ class Runtime:
         payload = await self.attach(invocation_id)
         if decode is not None:
             return decode(payload)
-        bound = self._bound(invocation_id)
-        if bound is None:
+        method = self._hosted(invocation_id)
+        if method is None:
             return payload
-        return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=bound.descriptor).decode_response(payload)
+        return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=method.descriptor).decode_response(payload)
 
-    def _bound(self, invocation_id: str) -> BoundMethod | None:
+    def _hosted(self, invocation_id: str) -> HostedMethod | None:
         try:
             return self.registry.resolve(*self.method_of(invocation_id))
         except TerminalError:

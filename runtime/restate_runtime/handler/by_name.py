@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 
+from ..serde import check_text
 from .client import Caller, Method, OutgoingCall, check_options, delay_milliseconds, seconds
 
 __all__ = ["NamedMethod", "named_call", "split_name"]
-
-KeyOf = Callable[[str, str, bytes], str | None]
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -25,24 +24,24 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 class NamedMethod(Method[bytes, bytes]):
-    """A `Method` whose request and response are the messages' bytes.
+    """A `Method` whose request and response are bytes: the messages' in binary, or what a service without a .proto takes and gives.
 
     Args:
         caller: who makes the calls.
         name: `list.ListService/Append`.
-        key_of: the key of a request, from service, method and bytes; where it is left out, the callee's side takes the key.
+        key: the key, where it does not stand in the request.
 
     Raises:
         ValueError: the name has another form.
     """
 
-    __slots__ = ("_key_of", "_method", "_service")
+    __slots__ = ("_key", "_method", "_service")
 
-    def __init__(self, caller: Caller, name: str, key_of: KeyOf | None = None) -> None:
+    def __init__(self, caller: Caller, name: str, key: str | None = None) -> None:
         # The parent's constructor takes a client and a descriptor; here there is neither.
         self._caller = caller
         self._service, self._method = split_name(name)
-        self._key_of = key_of
+        self._key = key
 
     def __repr__(self) -> str:
         return f"<NamedMethod {self._service}/{self._method}>"
@@ -55,35 +54,37 @@ class NamedMethod(Method[bytes, bytes]):
         timeout: timedelta | float | None,
         delay: timedelta | None = None,
     ) -> OutgoingCall:
-        return named_call(self._service, self._method, self._key_of, request, idempotency_key, headers, timeout, delay)
+        return named_call(self._service, self._method, self._key, request, idempotency_key, headers, timeout, delay)
 
 
 def named_call(
     service: str,
     method: str,
-    key_of: KeyOf | None,
+    key: str | None,
     request: bytes,
     idempotency_key: str | None,
     headers: Mapping[str, str] | None,
     timeout: timedelta | float | None,
     delay: timedelta | None = None,
 ) -> OutgoingCall:
-    """A call by name as a caller takes it, checked.
+    """A call by name as a caller takes it, checked; the engine takes the key from the request, or puts it there.
 
     Raises:
         TypeError: the request is not bytes.
-        TerminalError: INVALID_ARGUMENT, an option or the key is none.
+        SerdeError: the key is no string that can be stored.
+        TerminalError: INVALID_ARGUMENT, an option is none.
     """
     name = f"{service}/{method}"
     if not isinstance(request, (bytes, bytearray, memoryview)):
         raise TypeError(f"{name} by name takes the request's bytes, not a {type(request).__name__}")
+    if key is not None:
+        check_text(f"{name}: the key", key)
     check_options(name, idempotency_key, headers)
-    payload = bytes(request)
     return OutgoingCall(
         service=service,
         method=method,
-        key=None if key_of is None else key_of(service, method, payload),
-        payload=payload,
+        key=key,
+        payload=bytes(request),
         idempotency_key=idempotency_key,
         headers=headers,
         delay_ms=0 if delay is None else delay_milliseconds(delay, name),

@@ -162,9 +162,17 @@ class Context:
         """A handle for an invocation that is known by its id."""
         return self._invocation.handle(id)
 
-    def method(self, name: str) -> Method[bytes, bytes]:
-        """A method by name, `list.ListService/Append`: binary in, binary out."""
-        return NamedMethod(self, name, self._invocation.key_of)
+    def method(self, name: str, *, key: str | None = None) -> Method[bytes, bytes]:
+        """A method by name, `list.ListService/Append`: binary in, binary out.
+
+        Args:
+            name: service and method.
+            key: for a KEYED service without a .proto; for one with a .proto it stands in the request, and is filled in where it does not.
+
+        Raises:
+            ValueError: the name has another form.
+        """
+        return NamedMethod(self, name, key)
 
     def begin_call(self, call: OutgoingCall) -> Call[Any]:
         """For generated clients: begins an awaited call."""

@@ -201,18 +201,19 @@ class SyncEmptyMethod(_SyncMethodBase[Response]):
 
 
 class SyncNamedMethod(SyncMethod[bytes, bytes]):
-    """A `SyncMethod` whose request and response are the messages' bytes; the runtime takes the key.
+    """A `SyncMethod` whose request and response are bytes; see `NamedMethod`.
 
     Raises:
         ValueError: the name has another form than `list.ListService/Append`.
     """
 
-    __slots__ = ("_method", "_service")
+    __slots__ = ("_key", "_method", "_service")
 
-    def __init__(self, caller: SyncCaller, name: str) -> None:
+    def __init__(self, caller: SyncCaller, name: str, key: str | None = None) -> None:
         # The parent's constructor takes a client and a descriptor; here there is neither.
         self._caller = caller
         self._service, self._method = split_name(name)
+        self._key = key
 
     def __repr__(self) -> str:
         return f"<SyncNamedMethod {self._service}/{self._method}>"
@@ -225,4 +226,4 @@ class SyncNamedMethod(SyncMethod[bytes, bytes]):
         timeout: timedelta | float | None,
         delay: timedelta | None = None,
     ) -> OutgoingCall:
-        return named_call(self._service, self._method, None, request, idempotency_key, headers, timeout, delay)
+        return named_call(self._service, self._method, self._key, request, idempotency_key, headers, timeout, delay)

@@ -8,7 +8,7 @@ from ..durations import parse_duration
 from ..errors import Code
 from ..web.errors import CallError
 
-__all__ = ["forwarded", "retention_of", "timeout_of"]
+__all__ = ["forwarded", "idempotency_key_of", "retention_of", "timeout_of"]
 
 # Of the connection and of HTTP itself, not of the call: a handler does not see them.
 _OWN = frozenset(
@@ -74,3 +74,20 @@ def retention_of(headers: Mapping[str, str]) -> float | None:
         return parse_duration(text).total_seconds()
     except ValueError as error:
         raise CallError(f"idempotency-retention-period: {error}", Code.INVALID_ARGUMENT) from None
+
+
+def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
+    """The idempotency key, `None` where there is none.
+
+    Raises:
+        CallError: it is empty, or no UTF-8.
+    """
+    key = headers.get("Idempotency-Key")
+    if key == "":
+        raise CallError("the header idempotency-key is empty", Code.INVALID_ARGUMENT)
+    if key is not None and not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError:  # the server keeps what is no UTF-8 as surrogates
+            raise CallError("the header idempotency-key is no UTF-8", Code.INVALID_ARGUMENT) from None
+    return key

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable
 
 from aiohttp import web
-from google.protobuf.message import Message
 
-from ..durations import parse_duration
 from ..engine.builtin import BuiltinCall, BuiltinMethod, Builtins
-from ..engine.protocol import Engine, Submission
-from ..engine.registry import BoundMethod
+from ..engine.protocol import Engine
 from ..errors import Code, TerminalError
-from ..handler.client import OutgoingCall, delay_milliseconds
-from ..transcode import from_json, to_json
+from ..transcode import to_json
 from ..web.errors import CallError, error_response, json_response
-from ..web.order import ORDER, Turns
 from ..web.server import Server, listen, path_parts, read_body
-from ..web.values import media_type, read_reason, read_value
-from .headers import forwarded, retention_of, timeout_of
+from ..web.values import read_reason, read_value
+from .calls import INVOCATION_ID, JSON, PROTO, Address, Calls, Form, answer, content_type, encoder, message_of, wait
+from .headers import forwarded, idempotency_key_of, retention_of, timeout_of
 
 __all__ = ["start_ingress"]
 
-T = TypeVar("T")
-
-INVOCATION_ID = "x-restate-id"
 METHOD = "x-restate-method"
 """Response header of attach and output: SERVICE/METHOD, so that a caller who knows the id only can decode the result."""
 
-_JSON = "application/json"
-_PROTO = "application/proto"
 _NOT_READY = 470
 
 
@@ -49,106 +38,64 @@ async def start_ingress(engine: Engine, address: str) -> Server:
     return await listen(_Ingress(engine).handle, address, "ingress")
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """What a path stands for, resolved once."""
-
-    method: BoundMethod | BuiltinMethod
-    background: bool
-
-
 class _Ingress:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._limit = engine.options.max_message_size
         self._builtins = Builtins()
-        self._turns = Turns()
-        self._routes: dict[str, _Route] = {}
-        for builtin in self._builtins.methods.values():
-            self._routes[f"/{builtin.descriptor.full_name}"] = _Route(builtin, background=False)
-        for service in engine.registry.services.values():
-            for bound in service.methods.values():
-                self._routes[f"/{bound.descriptor.full_name}"] = _Route(bound, background=False)
-                self._routes[f"/{bound.descriptor.full_name}/send"] = _Route(bound, background=True)
+        self._calls = Calls(engine)
+        self._builtin_paths = {f"/{builtin.descriptor.full_name}": builtin for builtin in self._builtins.methods.values()}
+        self._routes: dict[str, Address] = {}
+        self._revision = -1
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        route = self._routes.get(request.raw_path)
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        if self._revision != self._engine.registry.revision:
+            self._find_routes()
+        route = self._routes.get(request.raw_path) or self._routes.get(request.path)
         if route is None:
-            route = self._routes.get(request.path)
-            if route is None:
-                return await self._other(request)
-        if request.method != "POST":
-            raise _wrong_verb(request, "POST")
-        if isinstance(route.method, BuiltinMethod):
-            return await self._call_builtin(request, route.method)
-        if route.background:
-            return await self._send(request, route.method)
-        return await self._call(request, route.method)
+            return await self._other(request)
+        _expect(request, "POST")
+        return await self._calls.answer(request, route)
 
-    # Calls
-
-    async def _call(self, request: web.BaseRequest, bound: BoundMethod) -> web.Response:
-        if "?" in request.raw_path:
-            _check_query(request, ())
-        kind = _content_type(request)
-        timeout_s = timeout_of(request.headers)
-        submission = await self._submit(request, bound, kind, background=False)
-        headers = {INVOCATION_ID: submission.invocation_id}
-        assert submission.result is not None
-        return await _answer(lambda payload: _encoded(payload, bound, kind, headers), submission.result, timeout_s, headers)
-
-    async def _send(self, request: web.BaseRequest, bound: BoundMethod) -> web.Response:
-        delay_ms = 0
-        if "?" in request.raw_path:
-            _check_query(request, ("delay",))
-            delay_ms = _delay(request)
-        kind = _content_type(request)
-        timeout_s = timeout_of(request.headers)
-        submission = await self._submit(request, bound, kind, background=True, delay_ms=delay_ms)
-        await _wait(submission.on_disk, timeout_s)
-        return json_response({"invocationId": submission.invocation_id}, 202, {INVOCATION_ID: submission.invocation_id})
-
-    async def _submit(self, request: web.BaseRequest, bound: BoundMethod, kind: str, *, background: bool, delay_ms: int = 0) -> Submission:
-        order = request.headers.get(ORDER)
-        if order is None:
-            call, retention_s = await self._outgoing(request, bound, kind, delay_ms)
-            return self._engine.submit(call, background=background, retention_s=retention_s)
-        async with self._turns.turn(order) as turn:
-            call, retention_s = await self._outgoing(request, bound, kind, delay_ms)
-            await turn.wait()
-            return self._engine.submit(call, background=background, retention_s=retention_s)
-
-    async def _outgoing(self, request: web.BaseRequest, bound: BoundMethod, kind: str, delay_ms: int) -> tuple[OutgoingCall, float | None]:
-        headers = request.headers
-        idempotency_key = headers.get("Idempotency-Key")
-        if idempotency_key == "":
-            raise CallError("the header idempotency-key is empty", Code.INVALID_ARGUMENT)
-        body = await read_body(request, self._limit)
-        call = bound.outgoing(_message(body, kind, bound))
-        call.idempotency_key = idempotency_key
-        call.headers = forwarded(headers)
-        call.delay_ms = delay_ms
-        return call, retention_of(headers)
+    def _find_routes(self) -> None:
+        """Every path of every hosted method, resolved once."""
+        registry = self._engine.registry
+        self._revision = registry.revision
+        self._routes = {}
+        for service in registry.services.values():
+            for method in service.methods.values():
+                self._routes[f"/{method.full_name}"] = Address(method, Form.CALL)
+                self._routes[f"/{method.full_name}/send"] = Address(method, Form.SEND)
+                self._routes[f"/{method.full_name}/event"] = Address(method, Form.EVENT)
 
     async def _call_builtin(self, request: web.BaseRequest, method: BuiltinMethod) -> web.Response:
-        kind = _content_type(request)
+        kind = content_type(request)
         timeout_s = timeout_of(request.headers)
+        idempotency_key = idempotency_key_of(request.headers)
         body = await read_body(request, self._limit)
-        message = _message(body, kind, method)
+        message = message_of(body, kind, method)
         given = BuiltinCall(
-            idempotency_key=request.headers.get("Idempotency-Key") or None,
+            idempotency_key=idempotency_key,
             headers=forwarded(request.headers),
             retention_s=retention_of(request.headers),
         )
         # A task, so that a client that goes away does not interrupt it half-way.
-        answer = asyncio.ensure_future(self._builtins.call(self._engine, method, message, given))
-        response = await _wait(answer, timeout_s)
-        return web.Response(body=to_json(response) if kind == _JSON else response.SerializeToString(), content_type=kind)
+        answering = asyncio.ensure_future(self._builtins.call(self._engine, method, message, given))
+        response = await wait(answering, timeout_s)
+        return web.Response(body=to_json(response) if kind == JSON else response.SerializeToString(), content_type=kind)
 
     # Everything else
 
     async def _other(self, request: web.BaseRequest) -> web.Response:
+        builtin = self._builtin_paths.get(request.path)
+        if builtin is not None:
+            _expect(request, "POST")
+            return await self._call_builtin(request, builtin)
         match path_parts(request):
+            case ["restate", "call" | "send" as form, service, method]:
+                return await self._by_name(request, Form(form), service, None, method)
+            case ["restate", "call" | "send" as form, service, key, method]:
+                return await self._by_name(request, Form(form), service, key, method)
             case ["restate", "health"]:
                 _expect(request, "GET")
                 return json_response({"status": "ok"})
@@ -179,18 +126,33 @@ class _Ingress:
                 reason = await read_reason(request, self._limit)
                 await asyncio.shield(asyncio.ensure_future(self._engine.settle_awakeable(awakeable_id, None, reason)))
                 return json_response({})
-            case [service, method] | [service, method, "send"] if service and method and service != "restate":
+            case [service, method] | [service, method, "send" | "event"] if service and method and service != "restate":
                 if self._builtins.resolve(service, method) is not None:
-                    raise CallError(f"the built-in method {service}/{method} has no /send", Code.NOT_FOUND)
+                    raise CallError(f"the built-in method {service}/{method} has neither /send nor /event", Code.NOT_FOUND)
                 self._engine.registry.resolve(service, method)
+            case ["restate", "call" | "send" as form, *_]:
+                raise CallError(
+                    f"nothing is served at '{request.path[:200]}': call by name with POST /restate/{form}/SERVICE/METHOD, or where there "
+                    f"is a key /restate/{form}/SERVICE/KEY/METHOD, with each slash in the key as %2F",
+                    Code.NOT_FOUND,
+                )
         raise CallError(
             f"nothing is served at '{request.path[:200]}': call a method with POST /SERVICE/METHOD, or in the background with .../send",
             Code.NOT_FOUND,
         )
 
+    async def _by_name(self, request: web.BaseRequest, form: Form, service: str, key: str | None, method: str) -> web.Response:
+        _expect(request, "POST")
+        builtin = self._builtins.resolve(service, method)
+        if builtin is None:
+            return await self._calls.answer(request, Address(self._engine.registry.resolve(service, method), form, by_name=True, key=key))
+        if key is not None or form is not Form.CALL:
+            raise CallError(f"the built-in method {service}/{method} takes no key, and is only called", Code.INVALID_ARGUMENT)
+        return await self._call_builtin(request, builtin)
+
     async def _attach(self, request: web.BaseRequest, invocation_id: str) -> web.Response:
         headers, encode = self._decoder(request, invocation_id)
-        return await _answer(encode, self._engine.attach(invocation_id), timeout_of(request.headers), headers)
+        return await answer(encode, self._engine.attach(invocation_id), timeout_of(request.headers), headers)
 
     async def _output(self, request: web.BaseRequest, invocation_id: str) -> web.Response:
         headers, encode = self._decoder(request, invocation_id)
@@ -207,56 +169,9 @@ class _Ingress:
     def _decoder(self, request: web.BaseRequest, invocation_id: str) -> tuple[dict[str, str], Callable[[bytes], web.Response]]:
         service, method = self._engine.method_of(invocation_id)
         headers = {INVOCATION_ID: invocation_id, METHOD: f"{service}/{method}"}
-        if _PROTO in request.headers.get("Accept", ""):
-            return headers, lambda payload: web.Response(body=payload, content_type=_PROTO, headers=headers)
-        bound = self._engine.registry.resolve(service, method)
-        return headers, lambda payload: _encoded(payload, bound, _JSON, headers)
-
-
-async def _wait(future: asyncio.Future[T], timeout_s: float | None) -> T:
-    """The future's result; the future goes on when its client has gone or the time is over."""
-    if timeout_s is None:
-        return await asyncio.shield(future)
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await asyncio.shield(future)
-    except TimeoutError:
-        raise CallError(f"no result within {round(timeout_s * 1000)} ms; the invocation goes on", Code.DEADLINE_EXCEEDED) from None
-
-
-async def _answer(
-    encode: Callable[[bytes], web.Response], result: asyncio.Future[bytes], timeout_s: float | None, headers: Mapping[str, str]
-) -> web.Response:
-    try:
-        return encode(await _wait(result, timeout_s))
-    except TerminalError as error:
-        return error_response(error.message, error.code, headers=headers, source="invocation")
-    except CallError as error:
-        error.headers = headers
-        raise
-    except ConnectionError as error:
-        return error_response(str(error) or "the runtime is stopping", Code.UNAVAILABLE, headers=headers)
-
-
-def _encoded(payload: bytes, bound: BoundMethod, kind: str, headers: Mapping[str, str]) -> web.Response:
-    if kind == _JSON:
-        payload = to_json(bound.descriptor.response_codec.wire.FromString(payload))
-    return web.Response(body=payload, content_type=kind, headers=headers)
-
-
-def _message(body: bytes, kind: str, method: BoundMethod | BuiltinMethod) -> Message:
-    return from_json(body, method.descriptor.request_codec.wire) if kind == _JSON else method.parse(body)
-
-
-def _content_type(request: web.BaseRequest) -> str:
-    kind = request.headers.get("Content-Type", "")
-    if kind in (_PROTO, _JSON):
-        return kind
-    kind = media_type(request)
-    if kind in (_PROTO, _JSON):
-        return kind
-    given = f"content-type '{kind[:100]}' is not supported" if kind else "the content-type is missing"
-    raise CallError(f"{given}: send {_JSON} or {_PROTO}", Code.INVALID_ARGUMENT, status=415, headers={"Accept-Post": f"{_JSON}, {_PROTO}"})
+        if PROTO in request.headers.get("Accept", ""):
+            return headers, lambda payload: web.Response(body=payload, content_type=PROTO, headers=headers)
+        return headers, encoder(self._engine.registry.resolve(service, method), JSON, headers)
 
 
 def _wrong_verb(request: web.BaseRequest, allowed: str) -> CallError:
@@ -271,20 +186,3 @@ def _wrong_verb(request: web.BaseRequest, allowed: str) -> CallError:
 def _expect(request: web.BaseRequest, verb: str) -> None:
     if request.method != verb:
         raise _wrong_verb(request, verb)
-
-
-def _check_query(request: web.BaseRequest, known: tuple[str, ...]) -> None:
-    for name in request.query:
-        if name not in known:
-            hint = "a delay needs /SERVICE/METHOD/send" if name == "delay" else f"known is {known[0]}" if known else "a call takes none"
-            raise CallError(f"unknown query parameter '{name}': {hint}", Code.INVALID_ARGUMENT)
-
-
-def _delay(request: web.BaseRequest) -> int:
-    text = request.query.get("delay")
-    if text is None:
-        return 0
-    try:
-        return delay_milliseconds(parse_duration(text), "delay")
-    except ValueError as error:
-        raise CallError(f"delay: {error}", Code.INVALID_ARGUMENT) from None

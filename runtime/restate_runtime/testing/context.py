@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..descriptors import find_service
 from ..engine.actions import refuse_lossy, result_type
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
@@ -261,13 +260,6 @@ class ContextDouble:
         if outcome.missing:
             raise AssertionError(outcome.missing)
         return self._future(self._leaf(), DurableFuture, outcome)  # type: ignore[no-any-return]
-
-    def key_of(self, service: str, method: str, payload: bytes) -> str | None:
-        known = find_service(service)
-        descriptor = None if known is None else known.method(method)
-        if descriptor is None or descriptor.key_field is None:
-            return None
-        return str(getattr(descriptor.request_codec.wire.FromString(payload), descriptor.key_field))
 
 
 class _Handle(InvocationHandle[Any]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, cast, overload
 
+from ..descriptors import find_service
 from ..handler.by_name import NamedMethod
 from ..handler.client import EmptyMethod, InvocationHandle, Method, OutgoingCall, seconds
 from ..handler.context import Context
@@ -260,9 +261,9 @@ class Double:
         """A handle for a call that was made before."""
         return OutsideHandle(finished(id), self)
 
-    def method(self, name: str) -> Method[bytes, bytes]:
+    def method(self, name: str, *, key: str | None = None) -> Method[bytes, bytes]:
         """A method by name, to program it or to call it."""
-        return NamedMethod(self, name)
+        return NamedMethod(self, name, key)
 
     async def result_of(self, invocation_id: str, decode: Any) -> Any:
         """For handles: the answer to a background call."""
@@ -337,7 +338,7 @@ class Double:
                 method=name,
                 form=form,
                 request=request,
-                key=call.key,
+                key=_key_of(call),
                 delay=delay,
                 idempotency_key=call.idempotency_key,
                 headers=dict(call.headers or {}),
@@ -379,6 +380,15 @@ def _name(method: Any) -> str:
     if isinstance(method, (NamedMethod, SyncNamedMethod)):
         return f"{method._service}/{method._method}"
     return str(method.descriptor.full_name)
+
+
+def _key_of(call: OutgoingCall) -> str | None:
+    """The key, which a call by name may leave to the engine."""
+    service = find_service(call.service) if call.descriptor is None and call.key is None else None
+    method = None if service is None else next((item for item in service.methods if item.name == call.method), None)
+    if method is None or method.key_field is None:
+        return call.key
+    return str(getattr(method.request_codec.wire.FromString(call.payload), method.key_field))
 
 
 def _same(value: Any) -> Any:

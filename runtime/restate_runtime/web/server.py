@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -123,8 +123,15 @@ async def listen(handle: Handle, address: str, option: str) -> Server:
 
 
 def path_parts(request: web.BaseRequest) -> list[str]:
-    """The parts of the path, decoded one by one: a key may hold a slash."""
-    return [unquote(part) for part in request.rel_url.raw_path.split("/")[1:]]
+    """The parts of the path, decoded one by one: a key may hold a slash.
+
+    Raises:
+        CallError: 400, what is percent-encoded is no UTF-8.
+    """
+    try:
+        return [unquote_to_bytes(part).decode() for part in request.rel_url.raw_path.split("/")[1:]]
+    except UnicodeError:
+        raise CallError("the path is no UTF-8 once it is percent-decoded", Code.INVALID_ARGUMENT) from None
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:

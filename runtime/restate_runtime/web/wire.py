@@ -17,6 +17,8 @@ from ..handler.client import OutgoingCall
 __all__ = ["CONNECT_TIMEOUT_S", "PROTO", "accepted_id", "call_path", "check_url", "decoder_of", "headers_of", "path", "status_of"]
 
 PROTO = "application/proto"
+BYTES = "application/octet-stream"
+"""What a call by name carries, unless it says otherwise in a header."""
 CONNECT_TIMEOUT_S = 10
 _RESERVED = ("accept", "connect-", "content-", "idempotency-", "proxy-", "sec-", "x-restate-")
 _RESERVED_NAMES = frozenset(
@@ -46,10 +48,18 @@ def check_url(url: str) -> str:
 
 def call_path(call: OutgoingCall, *, background: bool) -> str:
     """Where a call is posted to."""
-    found = f"/{quote(call.service)}/{quote(call.method)}"
-    if background:
-        found += f"/send?delay={call.delay_ms / 1000:.3f}" if call.delay_ms else "/send"
-    return found
+    delay = f"?delay={call.delay_ms / 1000:.3f}" if background and call.delay_ms else ""
+    if call.descriptor is not None:
+        return f"/{quote(call.service)}/{quote(call.method)}" + (f"/send{delay}" if background else "")
+    # By name; the runtime knows whether there is a .proto, and a key stands in the path.
+    parts = (call.service, call.method) if call.key is None else (call.service, call.key, call.method)
+    return f"/restate/{'send' if background else 'call'}/{'/'.join(map(path_part, parts))}{delay}"
+
+
+def path_part(text: str) -> str:
+    """One part of a path. Dots alone would be taken for a way up or down."""
+    quoted = quote(text, safe="")
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
 def status_of(body: bytes) -> str:
@@ -64,7 +74,7 @@ def accepted_id(body: bytes) -> str:
 
 def path(kind: str, id: str, verb: str) -> str:
     """Where something about an invocation or an awakeable is asked."""
-    return f"/restate/{kind}/{quote(id, safe='')}/{verb}"
+    return f"/restate/{kind}/{path_part(id)}/{verb}"
 
 
 def headers_of(call: OutgoingCall) -> dict[str, str]:
@@ -73,11 +83,14 @@ def headers_of(call: OutgoingCall) -> dict[str, str]:
     Raises:
         TerminalError: INVALID_ARGUMENT, the call has one that HTTP cannot carry.
     """
-    headers = {"Content-Type": PROTO}
+    headers = {"Content-Type": PROTO if call.descriptor is not None else BYTES}
     if call.idempotency_key is not None:
         headers["Idempotency-Key"] = _header_value("the idempotency key", call.idempotency_key)
     for name, value in (call.headers or {}).items():
         lower = name.lower()
+        if lower == "content-type" and call.descriptor is None:  # what the bytes are: a service without a .proto may ask
+            headers["Content-Type"] = _header_value("the header 'content-type'", value)
+            continue
         if lower in _RESERVED_NAMES or lower.startswith(_RESERVED):
             raise TerminalError(f"the header '{name}' belongs to HTTP: choose another name", Code.INVALID_ARGUMENT)
         headers[name] = _header_value(f"the header '{name}'", value)

@@ -49,7 +49,8 @@ _WORKFLOW = "SELECT service, key FROM invocation WHERE seq = ? AND idempotency_k
 class Batch:
     """Filled by one transition after another, then written as it is.
 
-    Rows that are written more than once are written in their last form; `state`, `timers` and `actions` hold `None` for a row to delete.
+    Rows that are written more than once are written in their last form; `state`, `timers`, `actions` and `access` hold `None` for a row
+    to delete.
 
     Attributes:
         number: counts commits; what is on disk is every batch up to some number.
@@ -65,6 +66,7 @@ class Batch:
         "_notification_rows",
         "_promise_waiters",
         "_subscribers",
+        "access",
         "actions",
         "completed",
         "counters",
@@ -98,6 +100,7 @@ class Batch:
         self.timers: dict[tuple[int, int], int | None] = {}
         self.actions: dict[tuple[int, int], PutAction | None] = {}
         self.promises: dict[tuple[str, str, str], Outcome] = {}
+        self.access: dict[str, bool | None] = {}
         self.forget: list[tuple[int]] = []
         self.purge: list[tuple[int]] = []
         self._clears: list[tuple[str, str]] = []
@@ -213,6 +216,11 @@ class Batch:
                 [sealed("promise", *key, encode_entry(outcome)) for key, outcome in self.promises.items()],
             ),
             ("DELETE FROM promise_waiter WHERE service = ? AND key = ? AND name = ?", list(self.promises)),
+            (
+                "INSERT OR REPLACE INTO access VALUES (?,?,?)",
+                [sealed("access", service, int(public)) for service, public in self.access.items() if public is not None],
+            ),
+            ("DELETE FROM access WHERE service = ?", [(service,) for service, public in self.access.items() if public is None]),
             ("DELETE FROM timer WHERE seq = ?", self.forget),
             ("DELETE FROM action WHERE seq = ?", self.forget),
             ("DELETE FROM subscriber WHERE seq = ?", self.forget),

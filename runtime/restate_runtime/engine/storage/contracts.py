@@ -1,4 +1,4 @@
-"""The contracts of the hosted services, kept beside their data, so that values can be decoded without the code."""
+"""The contracts of the hosted services, kept beside their data, so that values can be decoded without the code; and who may call them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import apsw
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 
-from ..registry import BoundService, Registry
+from ..registry import HostedMethod, HostedService, Privacy, Registry
 from .rows import checked, damage_reported, sealed
 
-__all__ = ["load_pool", "store_contracts"]
+__all__ = ["load_access", "load_pool", "store_contracts"]
 
 
 @damage_reported()
@@ -29,14 +29,21 @@ def store_contracts(connection: apsw.Connection, registry: Registry) -> None:
             connection.executemany("INSERT OR REPLACE INTO service VALUES (?,?,?,?,?,?)", rows)
 
 
-def _contract(bound: BoundService) -> tuple[str, str, bytes]:
-    methods = [
-        {"name": method.name, "request": method.descriptor.input_type.full_name, "response": method.descriptor.output_type.full_name}
-        for method in bound.descriptor.methods
-    ]
+def _contract(service: HostedService) -> tuple[str, str, bytes]:
     files = descriptor_pb2.FileDescriptorSet()
-    _collect(bound.descriptor.descriptor.file, files, set())
-    return bound.descriptor.kind.value, json.dumps(methods), files.SerializeToString()
+    if service.descriptor is not None:
+        _collect(service.descriptor.descriptor.file, files, set())
+    return service.kind.value, json.dumps([_method(method) for method in service.methods.values()]), files.SerializeToString()
+
+
+def _method(method: HostedMethod) -> dict[str, str]:
+    row = {"name": method.name}
+    if method.descriptor is not None:
+        described = method.descriptor.descriptor
+        row |= {"request": described.input_type.full_name, "response": described.output_type.full_name}
+    if method.privacy is not Privacy.OPEN:
+        row["private"] = method.privacy.value
+    return row
 
 
 def _collect(file: FileDescriptor, files: descriptor_pb2.FileDescriptorSet, seen: set[str]) -> None:
@@ -46,6 +53,15 @@ def _collect(file: FileDescriptor, files: descriptor_pb2.FileDescriptorSet, seen
     for dependency in file.dependencies:
         _collect(dependency, files, seen)
     file.CopyToProto(files.file.add())
+
+
+@damage_reported()
+def load_access(connection: apsw.Connection) -> dict[str, bool]:
+    """The services that somebody closed or opened to callers outside, by name: whether they are public."""
+    if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'access'").get:
+        return {}  # a stopped runtime's files may be of an older version
+    rows = connection.execute("SELECT service, public, crc FROM access")
+    return {service: bool(public) for service, public in (checked("access", row) for row in rows)}
 
 
 @damage_reported()

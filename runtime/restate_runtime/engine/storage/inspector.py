@@ -41,7 +41,8 @@ from ...journal.model import Invocation, Status
 from ...journal.replay import describe_command
 from ...journal.waits import Wait
 from ...serde import Value
-from .contracts import load_pool
+from ..registry import Privacy, is_private
+from .contracts import load_access, load_pool
 from .reader import Reader
 from .rows import checked, damage_reported, invocation_from_row
 
@@ -75,10 +76,16 @@ class StorageInspector:
     @damage_reported()
     def services(self) -> list[dict[str, Any]]:
         """Rows of sys_service."""
+        access = load_access(self._connection)
         found = []
         for row in self._connection.execute("SELECT * FROM service ORDER BY name"):
-            name, kind, methods, _, revision = checked("service", row)
-            found.append({"name": name, "ty": kind, "revision": revision, "public": True, "methods": json.loads(methods)})
+            name, kind, text, _, revision = checked("service", row)
+            methods = json.loads(text)
+            for method in methods:
+                privacy = Privacy(method.pop("private", Privacy.OPEN.value))
+                method["public"] = not is_private(privacy, access.get(name))
+            public = not methods or any(method["public"] for method in methods)
+            found.append({"name": name, "ty": kind, "revision": revision, "public": public, "methods": methods})
         return found
 
     @damage_reported()
@@ -286,7 +293,7 @@ class StorageInspector:
         row = self._connection.execute("SELECT * FROM service WHERE name = ?", (method[0],)).fetchone()
         for known in json.loads(checked("service", row)[2]) if row is not None else ():
             if known["name"] == method[1]:
-                return self._decode(known[side], payload)
+                return self._decode(known[side], payload) if side in known else _json_or_bytes(payload)
         return _bytes(payload)
 
     def _decode(self, full_name: str, data: bytes) -> Any:
@@ -311,6 +318,14 @@ def _signal(invocation: Invocation, ref: Ref) -> str:
     if isinstance(ref, str):
         return f"signal '{ref}'"
     return f"awakeable {awakeable_id(invocation.id, -ref)}" if -ref >= FIRST_AWAKEABLE_INDEX else f"signal {-ref}"
+
+
+def _json_or_bytes(data: bytes) -> Any:
+    """What a service without a .proto takes and gives is JSON most of the time."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _bytes(data)
 
 
 def _bytes(data: bytes) -> dict[str, str]:

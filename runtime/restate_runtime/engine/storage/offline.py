@@ -18,7 +18,7 @@ from .rows import checked
 __all__ = ["Finding", "examine", "open_offline"]
 
 _TABLES = ("invocation", "command", "notification", "state", "timer", "action", "subscriber", "idempotency", "service")
-_LATER_TABLES = {3: ("promise", "promise_waiter", "deployment")}
+_LATER_TABLES = {3: ("promise", "promise_waiter", "deployment", "access")}
 """By the version that brought them."""
 
 

@@ -113,6 +113,11 @@ CREATE TABLE deployment (
     id TEXT PRIMARY KEY, url TEXT NOT NULL, created_ms INTEGER NOT NULL, manifest BLOB NOT NULL, crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Services that somebody closed or opened to callers outside, whatever code and contract say.
+CREATE TABLE access (
+    service TEXT PRIMARY KEY, public INTEGER NOT NULL, crc INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- The contracts of the hosted services, so that a stopped runtime's values can be decoded without the code.
 CREATE TABLE service (
     name TEXT PRIMARY KEY, kind TEXT NOT NULL, methods TEXT NOT NULL, descriptors BLOB NOT NULL,
@@ -148,6 +153,9 @@ _UPGRADES = {
     CREATE INDEX promise_waiter_name ON promise_waiter (service, key, name);
     CREATE TABLE deployment (
         id TEXT PRIMARY KEY, url TEXT NOT NULL, created_ms INTEGER NOT NULL, manifest BLOB NOT NULL, crc INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE access (
+        service TEXT PRIMARY KEY, public INTEGER NOT NULL, crc INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
 }

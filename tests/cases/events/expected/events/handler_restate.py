@@ -37,6 +37,8 @@ EVENTS: Final = restate.ServiceDescriptor(
             key_field="ordering_key",
             empty_response=True,
             descriptor=_events.methods_by_name["Handle"],
+            event_payload_field="payload",
+            event_metadata_field="attributes",
         ),
         restate.MethodDescriptor(
             name="Decode",
@@ -46,6 +48,8 @@ EVENTS: Final = restate.ServiceDescriptor(
             key_field="id",
             empty_response=True,
             descriptor=_events.methods_by_name["Decode"],
+            event_payload_field="body",
+            event_metadata_field="about",
         ),
     ),
 )
