@@ -307,16 +307,15 @@ async def test_a_change_of_values_alone_goes_on_with_the_recorded_ones(
     assert "entry 1 (set state 'before') carries another value than recorded" in caplog.text
 
 
-@pytest.mark.rule("R20")
-async def test_a_method_that_is_gone_pauses_its_invocations(tmp_path: Path, runtime_options: dict[str, Any]) -> None:
+@pytest.mark.rule("R19")
+async def test_a_method_that_is_gone_is_tried_until_it_is_back(tmp_path: Path, runtime_options: dict[str, Any]) -> None:
     stage = Stage()
     id = await park(tmp_path, stage, runtime_options)
     async with App(Ledger()).start(data_dir=tmp_path, **runtime_options) as runtime:
         await runtime.resolve_awakeable(stage.awakeable, "done")
-        row = await until_status(runtime, id, "paused")
+        row = await until_status(runtime, id, "backing-off")
         assert row["last_failure_error_code"] == "RT0304"
         assert "there is no service 'sample.v1.Counter'" in row["last_failure"]
         await LedgerClient(runtime).append(Text(text="others go on"))
     async with app(lambda ctx, _: original(stage, ctx)).start(data_dir=tmp_path, **runtime_options) as runtime:
-        await runtime.resume(id)
         assert (await runtime.invocation(id).result()).text == "done"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from restate_runtime import OnExhausted, RuntimeFault
-from restate_runtime.engine.options import Options, load_options
+from restate_runtime.engine.options import OnDeadlock, Options, load_options
 
 from .harness import app
 
@@ -31,6 +31,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "retry_factor": ("1.5", "1.5", 1.5),
     "retry_max_attempts": ("9", "9", 9),
     "retry_on_exhausted": ("fail", '"fail"', OnExhausted.FAIL),
+    "deadlock": ("report", '"report"', OnDeadlock.REPORT),
     "batch_size": ("1", "1", 1),
     "accept_data_loss": ("yes", "true", True),
     "dev": ("on", "true", True),

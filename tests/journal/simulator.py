@@ -25,6 +25,7 @@ from restate_runtime.journal.effects import (
     Reply,
     StartAction,
     StartAttempt,
+    StillWaits,
 )
 from restate_runtime.journal.entries import (
     Attach,
@@ -124,6 +125,8 @@ class World:
                         self.attempts.pop(effect.seq, None)
                     case Deliver():
                         assert effect.seq in self.state.invocations
+                    case StillWaits():
+                        pass
                     case Load():
                         loads.append(effect)
                     case Reply() | StartAction():

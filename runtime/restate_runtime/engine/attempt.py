@@ -271,7 +271,11 @@ class Attempt:
             leaf.settle(*self.journal.arrivals[ref])
             if isinstance(ref, int):
                 self.actions.pop(ref, None)
-            if node is not None and node.index >= 0 and not self._driver.suspend_instead(self):
+            if node is None:
+                return
+            if node.index < 0:
+                self._driver.still_waits(self.invocation.seq)
+            elif not self._driver.suspend_instead(self):
                 self.wake()
         elif ref == entries.CANCEL and node is not None and node.index < 0 and not self._driver.suspend_instead(self):
             self.wake()

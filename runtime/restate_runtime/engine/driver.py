@@ -16,13 +16,14 @@ from ..descriptors import ServiceKind
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
 from ..journal.entries import Call, Failure, OneWayCall, Ref, Success, Target
-from ..journal.events import ActionEnded, Existing, Pause, Suspend
+from ..journal.events import ActionEnded, Existing, HandlerMissing, Suspend
 from ..journal.model import Invocation
 from ..journal.waits import Wait
 from ..retry import RetryPolicy
 from ..serde import Value
 from .actions import Actions, Stage
 from .attempt import Attempt
+from .deadlocks import Deadlocks
 from .flight import FlightRecorder
 from .idempotency import REFUSED, key_reused
 from .options import Options
@@ -55,6 +56,7 @@ class Driver:
         self.step = shell.step
         self.now_ms = shell.now_ms
         self.actions = Actions(self)
+        self.deadlocks = Deadlocks(shell.state, shell.step, self._blocked_wait, options.deadlock)
         self.retention_ms = round(options.idempotency_retention.total_seconds() * 1000)
         self._probe = probe
         self._shell = shell
@@ -83,7 +85,7 @@ class Driver:
         try:
             bound = self._registry.resolve(target.service, target.method)
         except TerminalError as error:
-            self.step(Pause(invocation.seq, invocation.token, "RT0304", error.message))
+            self.step(HandlerMissing(invocation.seq, invocation.token, error.message, self._retry))
             return
         if not isinstance(bound, BoundMethod):
             self.step(Pause(invocation.seq, invocation.token, "RT0304", f"nothing in this process implements {bound.full_name}"))
@@ -116,6 +118,10 @@ class Driver:
         if action is not None:
             self._probe("effect")
             self.actions.start(action)
+
+    def still_waits(self, seq: int) -> None:
+        """A result arrived that does not end the wait of a suspended invocation."""
+        self.deadlocks.still_waits(seq)
 
     def relieve(self) -> None:
         """Somebody waits for room: the one that has waited longest leaves memory."""
@@ -168,6 +174,7 @@ class Driver:
             self._watch(attempt, attempt.bound.inactivity_timeout.total_seconds())
         elif self._sweep is None:
             self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting, context=self._context)
+        self.deadlocks.waits(attempt.invocation)
 
     def unblocked(self, attempt: Attempt) -> None:
         """It goes on."""
@@ -317,6 +324,13 @@ class Driver:
         value = Value("json", msgspec.json.encode(self.now_ms()))
         self.step(ActionEnded(attempt.invocation.seq, attempt.token, completion_id, Success(value)))
 
+    def _blocked_wait(self, seq: int) -> Wait | None:
+        """What an attempt in memory waits for; `None` where it goes on by itself."""
+        attempt = self._attempts.get(seq)
+        if attempt is None or attempt.blocked_on is None or attempt.waker is None or attempt.waker.done():
+            return None
+        return attempt.blocked_on.wait()
+
     # --- for people
 
     def wait_of(self, seq: int) -> Wait | None:
@@ -374,4 +388,5 @@ class Driver:
             self.forget(attempt)
             attempt.abandon()
         self._waiting.clear()
+        self.deadlocks.close()
         self.actions.close()

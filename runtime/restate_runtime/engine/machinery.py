@@ -132,6 +132,7 @@ class Machinery:
                 recovered.promise_waiters,
             )
         )
+        self.driver.deadlocks.recovered()
         if self._flight.before:
             # A handler that takes the process down at once must not take the count of its crashes along.
             self.committer.write_through()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import enum
 import math
 import os
 import tomllib
@@ -18,9 +19,18 @@ from ..durations import parse_duration
 from ..errors import RuntimeFault
 from ..retry import INVOCATION_RETRY, OnExhausted, RetryPolicy
 
-__all__ = ["ENVIRONMENT_PREFIX", "Options", "load_options"]
+__all__ = ["ENVIRONMENT_PREFIX", "OnDeadlock", "Options", "load_options"]
 
 ENVIRONMENT_PREFIX = "RESTATE_RUNTIME_"
+
+
+class OnDeadlock(enum.Enum):
+    """What follows a cycle of calls in which each waits for the next."""
+
+    ERROR = "error"
+    """The call that closed it fails with FAILED_PRECONDITION."""
+    REPORT = "report"
+    """It is logged; somebody has to cancel or kill one of them."""
 
 
 def _option(default: Any, text: str) -> Any:
@@ -46,6 +56,7 @@ class Options:
     retry_factor: float = _option(INVOCATION_RETRY.factor, "Growth of that wait.")
     retry_max_attempts: int | None = _option(INVOCATION_RETRY.max_attempts, "Attempts in all.")
     retry_on_exhausted: OnExhausted = _option(INVOCATION_RETRY.on_exhausted, "What follows the last attempt: pause or fail.")
+    deadlock: OnDeadlock = _option(OnDeadlock.ERROR, "What follows a cycle of calls that wait for each other: error or report.")
     batch_size: int | None = _option(None, "Transitions in one commit, at most: 1 is for tests.")
     accept_data_loss: bool = _option(False, "Start although acknowledged data is missing from the data directory.")
     dev: bool = _option(False, "Report what does not belong in a handler, such as awaiting something foreign.")
@@ -148,13 +159,11 @@ def _convert_to(value: Any, wanted: type) -> Any:
         if value == "":  # which would be the working directory
             raise ValueError("it is empty")
         return Path(value)
-    if wanted is OnExhausted:
-        if isinstance(value, OnExhausted):
-            return value
+    if issubclass(wanted, enum.Enum):
         try:
-            return OnExhausted(value)
+            return wanted(value)
         except ValueError:
-            raise ValueError(f"'{value}' is not one of pause, fail") from None
+            raise ValueError(f"'{value}' is not one of {', '.join(choice.value for choice in wanted)}") from None
     if wanted is bool:
         return _boolean(value)
     if wanted in (int, float) and not isinstance(value, bool):

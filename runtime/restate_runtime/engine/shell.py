@@ -22,6 +22,7 @@ from ..journal.effects import (
     Reply,
     StartAction,
     StartAttempt,
+    StillWaits,
 )
 from ..journal.entries import Command, Notification, Outcome, Ref
 from ..journal.events import Event, Evict, Existing, Loaded, Pause
@@ -45,6 +46,7 @@ class Attempts(Protocol):
     def start(self, invocation: Invocation) -> None: ...
     def deliver(self, seq: int, ref: Ref) -> None: ...
     def abandon(self, seq: int) -> None: ...
+    def still_waits(self, seq: int) -> None: ...
     def relieve(self) -> None: ...
     def start_action(self, seq: int, token: int, completion_id: int) -> None: ...
 
@@ -150,6 +152,8 @@ class Shell:
                     loads.append(effect)
                 case Abandon():
                     attempts.abandon(effect.seq)
+                case StillWaits():
+                    attempts.still_waits(effect.seq)
                 case Pressure():
                     attempts.relieve()
                 case _:

@@ -36,6 +36,7 @@ __all__ = [
     "Reply",
     "StartAction",
     "StartAttempt",
+    "StillWaits",
 ]
 
 
@@ -182,6 +183,13 @@ class Deliver:
 
 
 @dataclass(slots=True)
+class StillWaits:
+    """Inner: a result arrived that does not end the wait of a suspended invocation: see whether anything can."""
+
+    seq: int
+
+
+@dataclass(slots=True)
 class Abandon:
     """Inner: the attempt in memory is over; nothing that it does counts any more."""
 
@@ -228,6 +236,7 @@ Effect = (
     | StartAttempt
     | Load
     | Deliver
+    | StillWaits
     | Abandon
     | Pressure
     | Reply

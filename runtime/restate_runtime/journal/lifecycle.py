@@ -15,6 +15,7 @@ from .effects import (
     PutNotification,
     Reply,
     StartAttempt,
+    StillWaits,
 )
 from .entries import CANCEL, Command, Completion, Failure, Input, Notification, Outcome, Output, Success, Target
 from .model import Invocation, Journal, Lane, LaneKey, State, Status, TimerKind
@@ -201,10 +202,11 @@ def notify(state: State, invocation: Invocation, notification: Notification, now
             journal.cancels.append(index)
     if invocation.live:
         out.append(Deliver(invocation.seq, ref))
-    elif invocation.status is Status.SUSPENDED and (
-        ref == CANCEL or invocation.wait is None or settle(invocation.wait, ref, isinstance(notification.outcome, Failure))
-    ):
-        start(state, invocation, now, out)
+    elif invocation.status is Status.SUSPENDED:
+        if ref == CANCEL or invocation.wait is None or settle(invocation.wait, ref, isinstance(notification.outcome, Failure)):
+            start(state, invocation, now, out)
+        else:
+            out.append(StillWaits(invocation.seq))
 
 
 def complete(state: State, invocation: Invocation, outcome: Outcome, now: int, out: list[Effect], at: str = "") -> None:
