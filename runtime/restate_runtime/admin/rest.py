@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from ..engine.protocol import Engine
 from ..errors import Code, TerminalError
 from ..web.errors import CallError, json_response
-from ..web.server import Server, listen, path_parts
+from ..web.server import Server, listen, path_parts, read_body
 from ..web.values import read_reason, read_value
 
 __all__ = ["start_admin"]
@@ -50,7 +51,9 @@ class _Admin:
                 _expect(request, "GET")
                 return json_response(self._inspector.services())
             case ["services", name]:
-                _expect(request, "GET")
+                if request.method == "PATCH":
+                    return await self._modify(request, name)
+                _expect(request, "GET", "PATCH")
                 return json_response(self._service(name))
             case ["services", service, "state"]:
                 _expect(request, "GET")
@@ -88,6 +91,15 @@ class _Admin:
         self._engine.registry.resolve(name, "")  # says that there is no such service, with the nearest name
         raise TerminalError(f"there is no service '{name[:100]}'", Code.NOT_FOUND)
 
+    async def _modify(self, request: web.BaseRequest, name: str) -> web.Response:
+        try:
+            change = msgspec.json.decode(await read_body(request, self._limit), type=_Change)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CallError(f'the body is no change of a service, such as {{"public": false}}: {error}', Code.INVALID_ARGUMENT) from None
+        self._service(name)
+        await asyncio.shield(asyncio.ensure_future(self._engine.set_public(name, change.public)))
+        return json_response(self._service(name))
+
     def _state(self, service: str, key: str | None) -> list[dict[str, Any]]:
         rows = self._inspector.state(service, key)
         if not rows:  # a service that is no longer bound may have state all the same
@@ -122,17 +134,23 @@ class _Admin:
         return row
 
 
+class _Change(msgspec.Struct, forbid_unknown_fields=True):
+    """What can be changed of a service: whether callers outside reach it; `null` lets code and contract decide again."""
+
+    public: bool | None
+
+
 async def _done(work: Coroutine[Any, Any, None]) -> web.Response:
     # A task, so that a client that goes away does not interrupt it half-way.
     await asyncio.shield(asyncio.ensure_future(work))
     return json_response({})
 
 
-def _expect(request: web.BaseRequest, verb: str) -> None:
-    if request.method != verb:
+def _expect(request: web.BaseRequest, *verbs: str) -> None:
+    if request.method not in verbs:
         raise CallError(
-            f"{request.method} is not allowed at '{request.path[:200]}': use {verb}",
+            f"{request.method} is not allowed at '{request.path[:200]}': use {' or '.join(verbs)}",
             Code.UNIMPLEMENTED,
             status=405,
-            headers={"Allow": verb},
+            headers={"Allow": ", ".join(verbs)},
         )

@@ -1,4 +1,4 @@
-"""`services`, `invocations` and `state`: looking at a runtime, live or stopped, and helping its invocations along."""
+"""`invocations` and `state`: looking at a runtime, live or stopped, and helping its invocations along."""
 
 from __future__ import annotations
 
@@ -13,28 +13,9 @@ from ..errors import RuntimeFault
 from .output import as_json, as_text, print_json, print_pairs, print_table
 from .remote import Admin, admin_option, data_dir_option, inspecting
 
-__all__ = ["invocations", "services", "state"]
+__all__ = ["invocations", "state"]
 
 STATUSES = ("scheduled", "inboxed", "ready", "running", "suspended", "backing-off", "paused", "completed")
-
-
-@click.command()
-@admin_option
-@data_dir_option
-@as_json
-def services(admin_url: str, data_dir: Path | None, json_output: bool) -> None:
-    """Lists the services that are hosted."""
-    with inspecting(admin_url, data_dir) as inspector:
-        rows = inspector.services()
-    if json_output:
-        print_json(rows)
-    else:
-        print_table(("name", "type", "methods"), ((row["name"], row["ty"], _methods(row)) for row in rows), "no services")
-
-
-def _methods(row: Mapping[str, Any]) -> str:
-    methods: Sequence[Any] = row.get("methods") or ()
-    return ", ".join(method if isinstance(method, str) else str(method["name"]) for method in methods)
 
 
 @click.group()

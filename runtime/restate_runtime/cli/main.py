@@ -14,8 +14,9 @@ from ..errors import RuntimeFault
 from .awakeables import awakeables
 from .calls import call, send
 from .doctor import doctor, explain
-from .look import invocations, services, state
+from .look import invocations, state
 from .serve import serve
+from .services import services
 
 __all__ = ["cli", "main"]
 

@@ -137,6 +137,10 @@ class Admin:
         rows: list[dict[str, Any]] = self._ask("/services")
         return rows
 
+    def set_public(self, service: str, public: bool | None) -> None:
+        """Opens or closes a service to callers outside; with `None` code and contract decide again."""
+        self._ask(f"/services/{_part(service)}", "PATCH", json.dumps({"public": public}).encode(), {"Content-Type": "application/json"})
+
     def invocations(
         self, *, service: str | None = None, key: str | None = None, statuses: Sequence[str] = (), limit: int = 100
     ) -> list[dict[str, Any]]:

@@ -14,7 +14,19 @@ from ..descriptors import find_service
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
 
-__all__ = ["CONNECT_TIMEOUT_S", "PROTO", "accepted_id", "call_path", "check_url", "decoder_of", "headers_of", "path", "status_of"]
+__all__ = [
+    "BYTES",
+    "CONNECT_TIMEOUT_S",
+    "PROTO",
+    "accepted_id",
+    "call_path",
+    "check_url",
+    "decoder_of",
+    "headers_of",
+    "path",
+    "path_part",
+    "status_of",
+]
 
 PROTO = "application/proto"
 BYTES = "application/octet-stream"
