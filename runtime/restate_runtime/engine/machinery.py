@@ -25,6 +25,7 @@ from .driver import Driver
 from .flight import FlightRecorder
 from .options import Options
 from .registry import Registry
+from .retention import Retention
 from .shell import Shell
 from .storage.contracts import load_access, store_contracts
 from .storage.database import Database, connect
@@ -39,8 +40,6 @@ Clock = Callable[[], int]
 
 _LOG = logging.getLogger("restate_runtime.engine")
 _LONGEST_ALARM_MS = 10_000
-_PURGE_INTERVAL_S = 60.0
-_PURGE_AT_ONCE = 500
 
 
 def system_clock() -> int:
@@ -68,7 +67,6 @@ class Machinery:
         self._outside: set[asyncio.Future[bytes] | asyncio.Future[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due: int | None = None
-        self._purge: asyncio.TimerHandle | None = None
         self._temporary = options.data_dir is None
         self.data_dir = options.data_dir or Path(tempfile.mkdtemp(prefix="restate-"))
         self._directory = DataDirectory(self.data_dir)
@@ -106,6 +104,7 @@ class Machinery:
             durable=self.shell.durable,
             fatal=self._fatal,
         )
+        self._retention = Retention(directory.database, self.loop, self.registry, self.options, self.committer, self.now_ms)
         self.shell.committer = self.committer
         self.shell.attempts = self.driver
         self.shell.reply = self.reply
@@ -136,7 +135,7 @@ class Machinery:
         if self._flight.before:
             # A handler that takes the process down at once must not take the count of its crashes along.
             self.committer.write_through()
-        self._purge = self.loop.call_later(_PURGE_INTERVAL_S, self._purge_expired)
+        self._retention.start()
 
     # --- callers outside
 
@@ -229,16 +228,6 @@ class Machinery:
         self._alarm_due = None
         self.shell.step(Tick())
 
-    def _purge_expired(self) -> None:
-        limit_ms = round(self.options.journal_retention.total_seconds() * 1000)
-        expired = self._reader.expired(self.now_ms(), limit_ms, _PURGE_AT_ONCE)
-        if expired:
-            self.committer.filling.purge.extend((seq,) for seq in expired)
-            self.committer.end_transition()
-        # A long list is worked off in pieces, so that a commit stays short.
-        again = 0.1 if len(expired) == _PURGE_AT_ONCE else _PURGE_INTERVAL_S
-        self._purge = self.loop.call_later(again, self._purge_expired)
-
     # --- the end
 
     def _fatal(self, fault: RuntimeFault) -> None:
@@ -249,9 +238,9 @@ class Machinery:
         self._disconnect(f"the runtime has stopped: {fault}")
 
     def _disconnect(self, why: str) -> None:
-        for timer in (self._alarm, self._purge):
-            if timer is not None:
-                timer.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._retention.stop()
         outside, self._outside = self._outside, set()
         for future in outside:
             if not future.done():

@@ -261,6 +261,9 @@ class Shell:
         for batch in self.committer.pending():
             pending = batch.idempotency.get(scope)
             if pending is not None:
+                owner = self.find(pending[1])
+                if owner is None or owner.forgotten(self.now_ms()):
+                    return None
                 found = self.existing(pending[1])
                 return None if found is None else (found, pending[2])
         row = self._reader.idempotent(scope, self.now_ms())

@@ -141,6 +141,10 @@ class Invocation:
     retries_ms: int = 0
     retries_length: int = 0
 
+    def forgotten(self, now_ms: int) -> bool:
+        """Whether its idempotency key is free again."""
+        return self.status is Status.COMPLETED and self.completed_ms + self.retention_ms <= now_ms
+
 
 LaneKey = tuple[str, str]
 """Service and key; the key of a SINGLETON is empty."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import apsw
 
 from ...errors import RuntimeFault
 from ...journal.entries import Command, Notification, Outcome, Output, Ref, decode_command, decode_notification, decode_outcome
-from ...journal.model import Action, Invocation, LaneKey, Status, Timer, TimerKind
+from ...journal.model import Action, Invocation, LaneKey, Timer, TimerKind
 from ...serde import Value
 from .rows import checked, damage_reported, invocation_from_row, key_is_intact
 
@@ -145,8 +145,7 @@ class Reader:
         if owner is None:
             raise RuntimeFault("RT0204", f"table idempotency: invocation {seq} of key {scope[3]!r} is missing")
         invocation = invocation_from_row(owner)
-        expired = invocation.status is Status.COMPLETED and invocation.completed_ms + invocation.retention_ms <= now_ms
-        return Idempotent(seq, invocation.id, digest, expired)
+        return Idempotent(seq, invocation.id, digest, invocation.forgotten(now_ms))
 
     @damage_reported()
     def promise(self, lane: LaneKey, name: str) -> Outcome | None:
@@ -160,12 +159,28 @@ class Reader:
         return None
 
     @damage_reported()
-    def expired(self, now_ms: int, journal_retention_ms: int, limit: int) -> list[int]:
-        """Completed invocations that nobody can ask for any more, oldest first."""
+    def expired(self, now_ms: int, journal_ms: int, own_ms: Mapping[str, int], limit: int) -> list[int]:
+        """Completed invocations that nobody can ask for any more, oldest first.
+
+        Args:
+            now_ms: the time.
+            journal_ms: how long they can be looked at.
+            own_ms: the same for single methods, by full name.
+            limit: at most so many.
+        """
+        whens = " WHEN ? THEN ?" * len(own_ms)
+        kept = f"CASE service || '/' || method{whens} ELSE ? END" if own_ms else "?"
         rows = self._connection.execute(
-            "SELECT seq FROM invocation WHERE status = 'completed' AND completed_ms <= ?1 - ?2 "
-            "AND (idempotency_key IS NULL OR completed_ms <= ?1 - retention_ms) ORDER BY completed_ms LIMIT ?3",
-            (now_ms, journal_retention_ms, limit),
+            f"SELECT seq FROM invocation WHERE status = 'completed' AND completed_ms <= ? AND completed_ms + {kept} <= ? "
+            "AND (idempotency_key IS NULL OR completed_ms + retention_ms <= ?) ORDER BY completed_ms LIMIT ?",
+            (
+                now_ms - min(journal_ms, *own_ms.values()) if own_ms else now_ms - journal_ms,
+                *(value for item in own_ms.items() for value in item),
+                journal_ms,
+                now_ms,
+                now_ms,
+                limit,
+            ),
         )
         return [seq for (seq,) in rows]
 
