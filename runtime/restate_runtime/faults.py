@@ -31,6 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("RT0104", "A service that is bound twice", "Two objects implement the same service.", "Bind each service once."),
     Fault("RT0105", "A package that hides the shipped modules", "A regular package called `dev` or `dev.restate`, one with an __init__.py, comes before the `dev.restate` modules that this distribution ships.", "Remove the __init__.py that the message names, or rename the package."),
     Fault("RT0106", "A private service that the App does not have", "App(..., private=[...]) names a service that is not bound.", "Name it as its contract does, or by its class or instance, and bind it."),
+    Fault("RT0107", "A service that a Restate cluster cannot host", "Restate keeps `openapi` and names that begin with `restate` to itself.", "Give the contract's package another name."),
     Fault("RT0201", "A data directory that is in use", "Another process owns it. One process owns a data directory.", "Stop the other process, or use another directory."),
     Fault("RT0202", "A data directory that cannot be used", "It is not a directory, cannot be created, read or written.", "Correct the path or its permissions."),
     Fault("RT0203", "Acknowledged data is missing", "The database holds less than was acknowledged: its write-ahead log was damaged or deleted, or an older copy was put in its place.", "Restore the whole directory from a backup. To go on with what is left, start with --accept-data-loss."),

@@ -1,8 +1,8 @@
 """The status codes of gRPC as the numbers that Restate's failures carry, and back.
 
-A failure of Restate has a number, which its ingress answers as HTTP status, a message, and metadata, which handlers see and its ingress
-drops. Each status code has a number of its own here, so that it survives where the metadata does not; the metadata settles it where it
-is there, since Restate itself and services written with its SDKs use the same numbers in their own sense.
+A failure of Restate has a number, which its ingress answers as HTTP status, a message, and from version 6 of its protocol on metadata.
+Each status code has a number of its own here, so that it survives where the metadata does not; the metadata settles it where it is
+there, since Restate itself and services written with its SDKs use the same numbers in their own sense.
 """
 
 from __future__ import annotations

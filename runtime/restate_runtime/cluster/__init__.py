@@ -1,0 +1,12 @@
+"""The same handlers on a Restate cluster: `endpoint(app)` is what the cluster calls."""
+
+from __future__ import annotations
+
+import importlib.util
+
+if importlib.util.find_spec("restate") is None:
+    raise ModuleNotFoundError("an endpoint needs restate-sdk: pip install 'protoc-gen-restate[cluster]'", name="restate")
+
+from .endpoint import Endpoint, endpoint
+
+__all__ = ["Endpoint", "endpoint"]
