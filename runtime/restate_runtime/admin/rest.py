@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -41,6 +41,13 @@ class _Admin:
         self._engine = engine
         self._inspector = engine.inspector
         self._limit = engine.options.max_message_size
+        self._verbs: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
+            "cancel": engine.cancel,
+            "kill": engine.kill,
+            "pause": engine.pause,
+            "resume": engine.resume,
+            "purge": engine.purge,
+        }
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         match path_parts(request):
@@ -70,12 +77,13 @@ class _Admin:
             case ["invocations", invocation_id]:
                 _expect(request, "GET")
                 return json_response(self._describe(invocation_id))
-            case ["invocations", invocation_id, "kill"]:
+            case ["invocations", invocation_id, "restart-as-new"]:
                 _expect(request, "PATCH")
-                return await _done(self._engine.kill(invocation_id))
-            case ["invocations", invocation_id, "resume"]:
+                new_id = await asyncio.shield(asyncio.ensure_future(self._engine.restart(invocation_id)))
+                return json_response({"new_invocation_id": new_id})
+            case ["invocations", invocation_id, verb] if verb in self._verbs:
                 _expect(request, "PATCH")
-                return await _done(self._engine.resume(invocation_id))
+                return await _done(self._verbs[verb](invocation_id))
             case ["awakeables", awakeable_id, "resolve"]:
                 _expect(request, "POST")
                 return await _done(self._engine.settle_awakeable(awakeable_id, await read_value(request, self._limit)))

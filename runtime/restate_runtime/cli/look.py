@@ -20,7 +20,7 @@ STATUSES = ("scheduled", "inboxed", "ready", "running", "suspended", "backing-of
 
 @click.group()
 def invocations() -> None:
-    """Lists, describes, resumes and kills invocations."""
+    """Lists and describes invocations, and helps them along."""
 
 
 @invocations.command("list")
@@ -80,31 +80,45 @@ def _has_values(journal: Sequence[Mapping[str, Any]], name: str) -> bool:
     return any(entry.get(name) not in (None, "") for entry in journal)
 
 
-@invocations.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@admin_option
-@as_json
-def kill(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
-    """Ends invocations, and the awaited calls below them, at once."""
-    _each(ids, Admin(admin_url).kill, "killed", json_output)
+def _verb(name: str, done: str, help: str) -> None:
+    @invocations.command(name, help=help)
+    @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+    @admin_option
+    @as_json
+    def command(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
+        admin = Admin(admin_url)
+
+        def change(id: str) -> Mapping[str, str]:
+            admin.change(id, name)
+            return {"id": id, "result": done}
+
+        _each(ids, change, json_output)
+
+
+_verb("cancel", "cancelled", "Asks invocations to stop, and the calls that they await: they can compensate, and end by themselves.")
+_verb("kill", "killed", "Ends invocations, and the awaited calls below them, at once.")
+_verb("pause", "paused", "Takes invocations out of memory until they are resumed; they keep their keys.")
+_verb("resume", "resumed", "Lets paused or backing-off invocations try again now.")
+_verb("purge", "purged", "Forgets completed invocations, with their journals and idempotency keys.")
 
 
 @invocations.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @admin_option
 @as_json
-def resume(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
-    """Lets paused or backing-off invocations try again now."""
-    _each(ids, Admin(admin_url).resume, "resumed", json_output)
+def restart(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
+    """Makes new invocations with the requests of completed ones, and prints their ids."""
+    admin = Admin(admin_url)
+    _each(ids, lambda id: {"id": id, "result": "restarted", "new_id": admin.restart(id)}, json_output)
 
 
-def _each(ids: Sequence[str], action: Callable[[str], None], what: str, json_output: bool) -> None:
+def _each(ids: Sequence[str], change: Callable[[str], Mapping[str, str]], json_output: bool) -> None:
     done = []
     for id in ids:
-        action(id)
-        done.append({"id": id, "result": what})
+        row = change(id)
+        done.append(row)
         if not json_output:
-            click.echo(f"{what} {id}")
+            click.echo(f"{row['result']} {id}" + (f" as {row['new_id']}" if "new_id" in row else ""))
     if json_output:
         print_json(done if len(ids) > 1 else done[0])
 

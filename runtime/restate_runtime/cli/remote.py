@@ -160,13 +160,13 @@ class Admin:
         rows: list[dict[str, Any]] = self._ask(path)
         return [row for row in rows if name is None or row["key"] == name]
 
-    def kill(self, invocation_id: str) -> None:
-        """Ends an invocation."""
-        self._ask(f"/invocations/{_part(invocation_id)}/kill", "PATCH")
+    def change(self, invocation_id: str, verb: str) -> None:
+        """Does something to an invocation: `cancel`, `kill`, `pause`, `resume` or `purge`."""
+        self._ask(f"/invocations/{_part(invocation_id)}/{verb}", "PATCH")
 
-    def resume(self, invocation_id: str) -> None:
-        """Lets a paused invocation try again."""
-        self._ask(f"/invocations/{_part(invocation_id)}/resume", "PATCH")
+    def restart(self, invocation_id: str) -> str:
+        """Makes a new invocation of a completed one's request; its id."""
+        return str(self._ask(f"/invocations/{_part(invocation_id)}/restart-as-new", "PATCH")["new_invocation_id"])
 
     def settle(self, awakeable_id: str, verb: str, body: bytes, content_type: str) -> None:
         """Resolves or rejects an awakeable."""

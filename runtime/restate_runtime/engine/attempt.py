@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from ..durations import whole_milliseconds
-from ..errors import Code, TerminalError
+from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, current_handler, misuse
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
 from ..journal.entries import Command, Failure, Outcome, Ref, Success, Target
-from ..journal.events import ActionWanted, AttemptFailed, CancelTaken, Existing, Issue, Pause
+from ..journal.events import ActionWanted, AttemptFailed, CancelTaken, Existing, HandlerMissing, Issue, Pause
+from ..journal.lifecycle import MISSING
 from ..journal.model import Invocation, Journal
 from ..journal.nodes import Leaf, Node
 from ..journal.replay import Mismatch, Replay
@@ -174,7 +175,10 @@ class Attempt:
 
     def _fail(self, text: str, error: BaseException | None = None) -> None:
         self._driver.report_failure(self, text, error)
-        self._driver.step(AttemptFailed(self.invocation.seq, self.token, text, self._driver.policy_of(self.bound)))
+        # A call by name that cannot be made yet is not this handler's mistake.
+        missing = isinstance(error, RuntimeFault) and error.code == MISSING
+        kind = HandlerMissing if missing else AttemptFailed
+        self._driver.step(kind(self.invocation.seq, self.token, text, self._driver.policy_of(self.bound)))
 
     def _warn_of_unawaited(self) -> None:
         unfinished = {leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and not leaf.awaited}
@@ -501,7 +505,12 @@ class Attempt:
         return DurableFuture(self, leaf, lambda: read(value_of(leaf.outcome).data))
 
     def _target_of(self, call: OutgoingCall) -> Target:
-        return self._driver.target_of(call)
+        try:
+            return self._driver.target_of(call)
+        except TerminalError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            raise RuntimeFault(MISSING, f"{error.message}; without it the key of the call is not known") from None
 
     def _refuse_timeout(self, call: OutgoingCall) -> None:
         if call.timeout_s is not None:

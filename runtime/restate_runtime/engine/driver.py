@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..descriptors import ServiceKind
+from ..descriptors import ServiceKind, find_service
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
 from ..journal.entries import Call, Failure, OneWayCall, Ref, Success, Target
@@ -25,7 +25,7 @@ from .actions import Actions, Stage
 from .attempt import Attempt
 from .deadlocks import Deadlocks
 from .flight import FlightRecorder
-from .idempotency import REFUSED, key_reused
+from .idempotency import REFUSED, bytes_digest, key_reused
 from .options import Options
 from .registry import BoundMethod, Registry
 
@@ -88,7 +88,8 @@ class Driver:
             self.step(HandlerMissing(invocation.seq, invocation.token, error.message, self._retry))
             return
         if not isinstance(bound, BoundMethod):
-            self.step(Pause(invocation.seq, invocation.token, "RT0304", f"nothing in this process implements {bound.full_name}"))
+            text = f"nothing in this process implements {bound.full_name}"
+            self.step(HandlerMissing(invocation.seq, invocation.token, text, self._retry))
             return
         assert invocation.journal is not None
         attempt = Attempt(self, invocation, invocation.journal, bound)
@@ -289,15 +290,18 @@ class Driver:
         if call.descriptor is None and call.key is None:
             self._registry.resolve(call.service, call.method)
         service = self._registry.services.get(call.service)
-        if service is None:
-            return Target(call.service, call.method, call.key, call.descriptor is not None and call.descriptor.shared)
+        shared = call.descriptor is not None and call.descriptor.shared
+        if service is None:  # the contract is known all the same, as far as a generated client brings it along
+            known = None if call.descriptor is None else find_service(call.service)
+            singleton = known is not None and known.kind is ServiceKind.SINGLETON
+            return Target(call.service, call.method, "" if singleton else call.key, shared)
         method = service.methods.get(call.method)
         if call.descriptor is None and method is not None:
             call.key, call.payload = method.addressed(call.payload, call.key)
         key = call.key
         if key is None and service.kind is ServiceKind.SINGLETON:
             key = ""
-        return Target(call.service, call.method, key, method is not None and method.shared)
+        return Target(call.service, call.method, key, shared if method is None else method.shared)
 
     def existing(self, invocation_id: bytes) -> Existing:
         """The invocation of that id; a failure where there is none."""
@@ -307,9 +311,12 @@ class Driver:
     def idempotent(self, command: Call | OneWayCall) -> tuple[Existing | None, bytes, int]:
         """What the command's idempotency key leads to, the digest of its request, and how long the key is kept in milliseconds."""
         target = command.target
-        method = self._registry.resolve(target.service, target.method)
-        digest = method.digest(command.payload)
-        retention_ms = method.retention_ms(self.retention_ms)
+        try:
+            method = self._registry.resolve(target.service, target.method)
+        except TerminalError:  # it may be hosted later
+            digest, retention_ms = bytes_digest(command.payload), self.retention_ms
+        else:
+            digest, retention_ms = method.digest(command.payload), method.retention_ms(self.retention_ms)
         found = self._shell.idempotent((target.service, target.method, target.key or "", command.idempotency_key or ""))
         if found is None:
             return None, digest, retention_ms

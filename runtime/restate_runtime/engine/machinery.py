@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.futures import terminal_error_of
 from ..identifiers import invocation_id
-from ..journal.entries import Failure, Outcome
+from ..journal.entries import Failure, Input, Outcome
 from ..journal.events import Recover, Tick
 from ..journal.model import Invocation, State
 from .committer import Committer
@@ -211,6 +211,17 @@ class Machinery:
     # --- time
 
     def _set_alarm(self, due_ms: int | None) -> None:
+    def request_of(self, invocation: Invocation) -> Input:
+        """The request and headers of an invocation that is on disk."""
+        first = self._reader.journal(invocation.seq, 1, 0)[0][0]
+        assert isinstance(first, Input)
+        return first
+
+    def purge(self, seqs: list[int]) -> None:
+        """Forgets completed invocations that are on disk."""
+        self.committer.filling.purge.extend((seq,) for seq in seqs)
+        self.committer.end_transition()
+
         if due_ms == self._alarm_due:
             return
         if self._alarm is not None:

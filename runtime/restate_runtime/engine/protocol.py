@@ -121,8 +121,26 @@ class Engine(Protocol):
         """Ends an invocation and the awaited calls below it; nothing happens to a completed one."""
         ...
 
+    async def pause(self, invocation_id: str) -> None:
+        """Takes an invocation that has its turn out of memory, until somebody resumes it; it keeps its key.
+
+        Raises FAILED_PRECONDITION where it is not yet due, in an inbox, or completed; nothing happens to a paused one.
+        """
+        ...
+
     async def resume(self, invocation_id: str) -> None:
         """Lets a paused or backing-off invocation try again now. Raises FAILED_PRECONDITION for any other status."""
+        ...
+
+    async def restart(self, invocation_id: str) -> str:
+        """Makes a new invocation with the request and headers of a completed one, and returns its id.
+
+        Raises FAILED_PRECONDITION for any other status, NOT_FOUND where nothing hosts its method any more.
+        """
+        ...
+
+    async def purge(self, invocation_id: str) -> None:
+        """Forgets a completed invocation with its journal and its idempotency key. Raises FAILED_PRECONDITION for any other status."""
         ...
 
     async def set_public(self, service: str, public: bool | None) -> None:

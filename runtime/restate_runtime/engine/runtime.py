@@ -12,9 +12,10 @@ from ..handler.client import InvocationHandle, Method, OutgoingCall
 from ..handler.futures import Call, terminal_error_of
 from ..handler.outside import BackgroundCalls, OutsideCall, OutsideHandle, failed, finished
 from ..handler.scope import outside_only
-from ..identifiers import invocation_id, parse_awakeable_id, parse_invocation_id
-from ..journal.entries import Failure, Outcome, Success
-from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, Resume, Settle
+from ..identifiers import invocation_id as text_of
+from ..identifiers import parse_awakeable_id, parse_invocation_id
+from ..journal.entries import Failure, Outcome, Success, Target
+from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseRequested, Resume, ServicesChanged, Settle
 from ..journal.model import Invocation, Status
 from ..serde import Value, encode
 from .builtin import Builtins
@@ -43,7 +44,7 @@ class Accepted:
     ) -> None:
         self._machinery = machinery
         self._refusal = refusal
-        self.invocation_id = invocation_id(id)
+        self.invocation_id = text_of(id)
         self.result = result
         self.attached = attached
         self._on_disk: asyncio.Future[None] | None = None
@@ -247,13 +248,51 @@ class Runtime:
         """Lets a paused or backing-off invocation try again now."""
         invocation = self._known(invocation_id)
         if invocation.status not in (Status.PAUSED, Status.BACKING_OFF):
-            raise TerminalError(
-                f"the invocation {invocation_id} is {invocation.status.value}: there is nothing to resume", Code.FAILED_PRECONDITION
-            )
+            raise _refused(invocation_id, invocation, "there is nothing to resume")
         self._machinery.shell.step(Resume(invocation.seq))
         await self._machinery.durable()
 
     async def set_public(self, service: str, public: bool | None) -> None:
+    async def pause(self, invocation_id: str) -> None:
+        """Takes an invocation out of memory until somebody resumes it; nothing happens to a paused one."""
+        invocation = self._known(invocation_id)
+        if invocation.status in (Status.SCHEDULED, Status.INBOXED, Status.COMPLETED):
+            raise _refused(invocation_id, invocation, "only one that has its turn can be paused")
+        self._machinery.shell.step(PauseRequested(invocation.seq))
+        await self._machinery.durable()
+
+    async def restart(self, invocation_id: str) -> str:
+        """A new invocation with the request and headers of a completed one; its id, once it is durable."""
+        machinery = self._machinery
+        invocation = await self._completed(invocation_id, "only a completed one can be restarted")
+        target = invocation.target
+        method = machinery.registry.resolve(target.service, target.method)
+        request = machinery.request_of(invocation)
+        id = machinery.driver.new_id()
+        shared = Target(target.service, target.method, target.key, method.shared)
+        machinery.shell.step(Admit(id, shared, request.payload, dict(request.headers)))
+        await machinery.durable()
+        return text_of(id)
+
+    async def purge(self, invocation_id: str) -> None:
+        """Forgets a completed invocation, its journal and its idempotency key."""
+        invocation = await self._completed(invocation_id, "only a completed one can be purged")
+        self._machinery.purge([invocation.seq])
+        await self._machinery.durable()
+
+    async def _completed(self, invocation_id: str, why: str) -> Invocation:
+        self._known(invocation_id)
+        await self._machinery.durable()  # its end may not be on disk yet
+        invocation = self._known(invocation_id)
+        if invocation.status is not Status.COMPLETED:
+            raise _refused(invocation_id, invocation, why)
+        return invocation
+
+    def services_changed(self) -> None:
+        """Services came: what waits for them is tried again at once."""
+        self._machinery.check_open()
+        self._machinery.shell.step(ServicesChanged())
+
         """Opens or closes a service to callers outside, and returns once that is stored; with `None` code and contract decide again."""
         machinery = self._machinery
         machinery.check_open()
@@ -361,3 +400,7 @@ class Runtime:
         """Kills an invocation, for its handle."""
         outside_only("a runtime")
         await self.kill(invocation_id)
+
+
+def _refused(id: str, invocation: Invocation, why: str) -> TerminalError:
+    return TerminalError(f"the invocation {id} is {invocation.status.value}: {why}", Code.FAILED_PRECONDITION)
