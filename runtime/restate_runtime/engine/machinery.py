@@ -208,9 +208,6 @@ class Machinery:
             raise TerminalError(f"there is no invocation {invocation_id(invocation.id)}", Code.NOT_FOUND)
         return row.status.value
 
-    # --- time
-
-    def _set_alarm(self, due_ms: int | None) -> None:
     def request_of(self, invocation: Invocation) -> Input:
         """The request and headers of an invocation that is on disk."""
         first = self._reader.journal(invocation.seq, 1, 0)[0][0]
@@ -222,6 +219,9 @@ class Machinery:
         self.committer.filling.purge.extend((seq,) for seq in seqs)
         self.committer.end_transition()
 
+    # --- time
+
+    def _set_alarm(self, due_ms: int | None) -> None:
         if due_ms == self._alarm_due:
             return
         if self._alarm is not None:
