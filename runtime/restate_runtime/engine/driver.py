@@ -27,7 +27,7 @@ from .deadlocks import Deadlocks
 from .flight import FlightRecorder
 from .idempotency import REFUSED, bytes_digest, key_reused
 from .options import Options
-from .registry import BoundMethod, Registry
+from .registry import BoundMethod, HostedMethod, Registry
 
 if TYPE_CHECKING:
     from .shell import Shell
@@ -251,7 +251,7 @@ class Driver:
         """How many notifications had arrived when the attempt before was suspended."""
         return invocation.seen if invocation.seen >= 0 else None
 
-    def policy_of(self, bound: BoundMethod) -> RetryPolicy:
+    def policy_of(self, bound: HostedMethod) -> RetryPolicy:
         """The invocation retry policy of a method."""
         return bound.policy(self._retry)
 

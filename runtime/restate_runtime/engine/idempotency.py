@@ -7,14 +7,18 @@ import hashlib
 from google.protobuf.message import Message
 
 from ..errors import Code, TerminalError
+from ..journal.entries import Target
 
-__all__ = ["REFUSED", "Scope", "bytes_digest", "key_reused", "request_digest"]
+__all__ = ["REFUSED", "WORKFLOW_RUN", "Scope", "bytes_digest", "key_reused", "request_digest", "started_before"]
 
 Scope = tuple[str, str, str, str]
 """Service, method, key of the target (empty where it has none), idempotency key."""
 
 REFUSED = b""
 """The callee of a recorded call whose idempotency key belongs to another request."""
+
+WORKFLOW_RUN = ""
+"""The idempotency key of a workflow's run, which no caller can give: there is one for each key, as long as its result is kept."""
 
 
 def request_digest(request: Message) -> bytes:
@@ -30,3 +34,8 @@ def bytes_digest(request: bytes) -> bytes:
 def key_reused(idempotency_key: str | None) -> TerminalError:
     """The error for a key that comes with another request than before."""
     return TerminalError(f"the idempotency key '{idempotency_key}' was used with another request before", Code.ALREADY_EXISTS)
+
+
+def started_before(target: Target) -> TerminalError:
+    """The error for a second run of a workflow."""
+    return TerminalError(f"the workflow {target.service} '{target.key}' was started before", Code.ALREADY_EXISTS)

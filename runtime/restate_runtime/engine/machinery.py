@@ -24,6 +24,7 @@ from .crashpoints import Probe
 from .driver import Driver
 from .flight import FlightRecorder
 from .options import Options
+from .outposts import Outposts
 from .registry import Registry
 from .retention import Retention
 from .shell import Shell
@@ -94,7 +95,8 @@ class Machinery:
         self.state = State(self.options.max_live_handlers)
         self.shell = Shell(self.state, self._reader, self.now_ms)
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
-        self.inspector = StorageInspector(connect(directory.database, read_only=True), self.driver.wait_of)
+        self.outposts = Outposts(self.shell, self.registry, self.options, self.driver)
+        self.inspector = StorageInspector(connect(directory.database, read_only=True), self.outposts.wait_of)
         self.committer = Committer(
             self._database,
             self.state,
@@ -107,6 +109,7 @@ class Machinery:
         self._retention = Retention(directory.database, self.loop, self.registry, self.options, self.committer, self.now_ms)
         self.shell.committer = self.committer
         self.shell.attempts = self.driver
+        self.outposts.open(self._reader.deployments())
         self.shell.reply = self.reply
         self.shell.alarm = self._set_alarm
 
@@ -246,6 +249,7 @@ class Machinery:
         self._open = False
         self.failed.set_result(fault)
         self.driver.drop()
+        self.outposts.drop()
         self._disconnect(f"the runtime has stopped: {fault}")
 
     def _disconnect(self, why: str) -> None:
@@ -264,9 +268,11 @@ class Machinery:
             return  # a forked process leaves the files to their owner
         if not self.failed.done():
             self._open = False
-            await self.driver.stop(self.options.shutdown_timeout.total_seconds())
+            timeout_s = self.options.shutdown_timeout.total_seconds()
+            await asyncio.gather(self.driver.stop(timeout_s), self.outposts.stop(timeout_s))
             if not self.committer.full:
                 await self.committer.flush()
+        await self.outposts.close()
         self.close(clean=not self.failed.done() and not self.committer.full)
 
     def give_up(self) -> None:
@@ -279,6 +285,7 @@ class Machinery:
         """Closes the files as they are; `clean` says that everything was written."""
         self._open = False
         self.driver.drop()
+        self.outposts.drop()
         self.committer.abort()
         self.committer.join()
         self._disconnect("the runtime is stopping")

@@ -9,7 +9,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -46,6 +46,9 @@ class Options:
     admin: str | None = _option(None, "HOST:PORT of the admin API; port 0 takes a free one.")
     max_message_size: int = _option(32 * 1024 * 1024, "Largest request, result or state value, in bytes.")
     inactivity_timeout: timedelta = _option(timedelta(seconds=60), "A handler that waits longer leaves memory until it can go on.")
+    abort_timeout: timedelta = _option(
+        timedelta(minutes=10), "An endpoint that is silent for longer once it is asked to suspend is cut off."
+    )
     always_suspend: bool = _option(False, "Suspend and replay at every await: for tests.")
     max_live_handlers: int = _option(2000, "Handlers in memory; beyond it waiting ones are suspended first.")
     idempotency_retention: timedelta = _option(timedelta(days=1), "How long a completed call answers repeats of its idempotency key.")
@@ -57,6 +60,7 @@ class Options:
     retry_max_attempts: int | None = _option(INVOCATION_RETRY.max_attempts, "Attempts in all.")
     retry_on_exhausted: OnExhausted = _option(INVOCATION_RETRY.on_exhausted, "What follows the last attempt: pause or fail.")
     deadlock: OnDeadlock = _option(OnDeadlock.ERROR, "What follows a cycle of calls that wait for each other: error or report.")
+    deployment: tuple[str, ...] = _option((), "URL of an endpoint whose services run there, registered at the start; can be repeated.")
     batch_size: int | None = _option(None, "Transitions in one commit, at most: 1 is for tests.")
     accept_data_loss: bool = _option(False, "Start although acknowledged data is missing from the data directory.")
     dev: bool = _option(False, "Report what does not belong in a handler, such as awaiting something foreign.")
@@ -144,12 +148,21 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> M
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
     wanted = hint
+    if typing.get_origin(hint) is tuple:
+        return tuple(_convert(item, typing.get_args(hint)[0], where) for item in _items(value))
     if isinstance(hint, types.UnionType):  # X | None
         wanted = next(part for part in typing.get_args(hint) if part is not type(None))
     try:
         return _convert_to(value, wanted)
     except (ValueError, TypeError) as error:
         raise RuntimeFault("RT0002", f"{where}: {error}") from None
+
+
+def _items(value: Any) -> Sequence[Any]:
+    """Several values: a list, or text with commas between them."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def _convert_to(value: Any, wanted: type) -> Any:

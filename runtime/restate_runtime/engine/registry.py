@@ -63,6 +63,7 @@ class HostedMethod:
         options: what the contract fixes of it, of the service first.
         inactivity_timeout: the contract's, `None` for the runtime's.
         retention: the contract's, `None` for the runtime's.
+        run_once: it is the run of a workflow: one invocation for each key.
     """
 
     service: str
@@ -77,6 +78,7 @@ class HostedMethod:
     options: tuple[RetryOptions, ...] = ()
     inactivity_timeout: timedelta | None = None
     retention: timedelta | None = None
+    run_once: bool = False
 
     @property
     def full_name(self) -> str:

@@ -19,7 +19,7 @@ from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseR
 from ..journal.model import Invocation, Status
 from ..serde import Value, encode
 from .builtin import Builtins
-from .idempotency import key_reused
+from .idempotency import WORKFLOW_RUN, key_reused, started_before
 from .machinery import Machinery
 from .options import Options
 from .protocol import Inspector
@@ -132,16 +132,17 @@ class Runtime:
         waiter: asyncio.Future[bytes] | None = None if background else machinery.waiter()
         digest = b""
         retention_ms = driver.retention_ms
-        if call.idempotency_key is not None:
+        idempotency_key = WORKFLOW_RUN if method.run_once else call.idempotency_key
+        if idempotency_key is not None:
             digest = method.digest(call.payload)
             retention_ms = method.retention_ms(retention_ms) if retention_s is None else round(retention_s * 1000)
-            found = machinery.shell.idempotent((target.service, target.method, target.key or "", call.idempotency_key))
+            found = machinery.shell.idempotent((target.service, target.method, target.key or "", idempotency_key))
             if found is not None:
                 existing, before = found
                 refusal = None
-                if before != digest:
+                if method.run_once or before != digest:
                     # The first call may not be on disk yet, and then this one must not hear of it.
-                    refusal = key_reused(call.idempotency_key)
+                    refusal = started_before(target) if method.run_once else key_reused(idempotency_key)
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
                 if waiter is not None:
                     self._await_outcome(existing, waiter)
@@ -155,7 +156,7 @@ class Runtime:
                 dict(call.headers) if call.headers else {},
                 machinery.now_ms() + call.delay_ms if call.delay_ms else 0,
                 waiter,
-                call.idempotency_key,
+                idempotency_key,
                 digest,
                 retention_ms,
             )
@@ -252,7 +253,6 @@ class Runtime:
         self._machinery.shell.step(Resume(invocation.seq))
         await self._machinery.durable()
 
-    async def set_public(self, service: str, public: bool | None) -> None:
     async def pause(self, invocation_id: str) -> None:
         """Takes an invocation out of memory until somebody resumes it; nothing happens to a paused one."""
         invocation = self._known(invocation_id)
@@ -293,6 +293,7 @@ class Runtime:
         self._machinery.check_open()
         self._machinery.shell.step(ServicesChanged())
 
+    async def set_public(self, service: str, public: bool | None) -> None:
         """Opens or closes a service to callers outside, and returns once that is stored; with `None` code and contract decide again."""
         machinery = self._machinery
         machinery.check_open()
@@ -300,6 +301,50 @@ class Runtime:
         machinery.committer.filling.access[service] = public
         machinery.committer.end_transition()
         await machinery.durable()
+
+    # --- endpoints elsewhere
+
+    async def register_deployment(self, url: str, *, force: bool = False, http1: bool = False) -> dict[str, Any]:
+        """Sends new invocations of an endpoint's services there, and returns once that is stored.
+
+        Args:
+            url: of the endpoint, which has to answer now.
+            force: the URL was registered before, and what it hosts now replaces what it hosted then.
+            http1: speak HTTP/1.1 to it.
+
+        Returns:
+            A row of sys_deployment with its `services`, and `created`: whether something has changed.
+
+        Raises:
+            RuntimeFault: RT0601 to RT0603, there is no endpoint that could be registered.
+            TerminalError: ALREADY_EXISTS or FAILED_PRECONDITION, it does not go together with what is known.
+        """
+        self._machinery.check_open()
+        deployments = self._machinery.outposts.deployments
+        deployment, changed = await deployments.register(url, force=force, http1=http1)
+        await self._machinery.durable()
+        return deployments.describe(deployment) | {"created": changed}
+
+    def deployments(self) -> list[dict[str, Any]]:
+        """Rows of sys_deployment with their `services`, oldest first."""
+        self._machinery.check_open()
+        deployments = self._machinery.outposts.deployments
+        return [deployments.describe(deployment) for deployment in deployments.all()]
+
+    def describe_deployment(self, id: str) -> dict[str, Any]:
+        """One row of sys_deployment. Raises NOT_FOUND for an unknown id."""
+        self._machinery.check_open()
+        return self._machinery.outposts.deployments.describe_known(id)
+
+    async def remove_deployment(self, id: str, *, force: bool = False) -> None:
+        """Forgets a deployment, and returns once that is stored.
+
+        Raises:
+            TerminalError: NOT_FOUND; FAILED_PRECONDITION while invocations are pinned to it, unless `force` is given.
+        """
+        self._machinery.check_open()
+        self._machinery.outposts.deployments.remove(id, force=force)
+        await self._machinery.durable()
 
     # --- calls from outside: Caller
 

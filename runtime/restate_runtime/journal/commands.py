@@ -151,7 +151,7 @@ def _create(
         headers=command.headers,
         due_ms=command.due_ms if isinstance(command, OneWayCall) else 0,
         parent=parent,
-        idempotency_key=command.idempotency_key,
+        idempotency_key=command.idempotency_key if event.idempotency_key is None else event.idempotency_key,
         request_digest=event.request_digest,
         retention_ms=event.retention_ms,
     )

@@ -79,6 +79,7 @@ class Issue:
     Attributes:
         existing: what the command's idempotency key, the id or the promise that it names leads to; a promise has an outcome only.
         payload: the request as the callee gets it, where that is not what the handler gave.
+        idempotency_key: the one that the callee gets, where the handler gave none.
     """
 
     seq: int
@@ -88,6 +89,7 @@ class Issue:
     request_digest: bytes = b""
     retention_ms: int = 0
     payload: bytes | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(slots=True)

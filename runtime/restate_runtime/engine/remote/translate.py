@@ -211,9 +211,7 @@ class Translator:
                 self._put(command.outcome, promise.completion_value, promise.completion_failure)
                 return MessageType.COMPLETE_PROMISE, promise
             case entries.Sleep():
-                sleep = wire.SleepCommand(
-                    wake_up_time=command.due_ms, result_completion_id=command.completion_id, name=command.name
-                )
+                sleep = wire.SleepCommand(wake_up_time=command.due_ms, result_completion_id=command.completion_id, name=command.name)
                 return MessageType.SLEEP, sleep
             case entries.Run():
                 return MessageType.RUN, wire.RunCommand(result_completion_id=command.completion_id, name=command.name)
@@ -289,7 +287,7 @@ class Translator:
         match type, outcome:
             case _, Failure():
                 failure_to_wire(outcome, message.failure)
-            case (MessageType.SLEEP_COMPLETION | MessageType.COMPLETE_PROMISE_COMPLETION), _:
+            case ((MessageType.SLEEP_COMPLETION | MessageType.COMPLETE_PROMISE_COMPLETION), _):
                 message.void.SetInParent()
             case MessageType.CALL_INVOCATION_ID_COMPLETION, Success():
                 message.invocation_id = invocation_id(outcome.value.data)

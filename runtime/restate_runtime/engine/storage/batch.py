@@ -70,6 +70,7 @@ class Batch:
         "actions",
         "completed",
         "counters",
+        "deployments",
         "forget",
         "idempotency",
         "invocations",
@@ -100,6 +101,7 @@ class Batch:
         self.timers: dict[tuple[int, int], int | None] = {}
         self.actions: dict[tuple[int, int], PutAction | None] = {}
         self.promises: dict[tuple[str, str, str], Outcome] = {}
+        self.deployments: dict[str, tuple[str, int, bytes] | None] = {}
         self.access: dict[str, bool | None] = {}
         self.forget: list[tuple[int]] = []
         self.purge: list[tuple[int]] = []
@@ -221,6 +223,11 @@ class Batch:
                 [sealed("access", service, int(public)) for service, public in self.access.items() if public is not None],
             ),
             ("DELETE FROM access WHERE service = ?", [(service,) for service, public in self.access.items() if public is None]),
+            (
+                "INSERT OR REPLACE INTO deployment VALUES (?,?,?,?,?)",
+                [sealed("deployment", id, *row) for id, row in self.deployments.items() if row is not None],
+            ),
+            ("DELETE FROM deployment WHERE id = ?", [(id,) for id, row in self.deployments.items() if row is None]),
             ("DELETE FROM timer WHERE seq = ?", self.forget),
             ("DELETE FROM action WHERE seq = ?", self.forget),
             ("DELETE FROM subscriber WHERE seq = ?", self.forget),

@@ -155,8 +155,16 @@ class Reader:
         if row is not None and row[:3] == wanted:
             return decode_outcome(checked("promise", row)[3])
         self._check_neighbour("promise", row)
-        self._check_neighbour("promise", self._one(_PROMISE + "(service, key, name) < (?, ?, ?) ORDER BY 1 DESC, 2 DESC, 3 DESC LIMIT 1", wanted))
+        self._check_neighbour(
+            "promise", self._one(_PROMISE + "(service, key, name) < (?, ?, ?) ORDER BY 1 DESC, 2 DESC, 3 DESC LIMIT 1", wanted)
+        )
         return None
+
+    @damage_reported()
+    def deployments(self) -> list[tuple[str, str, int, bytes]]:
+        """All rows of deployments, oldest first."""
+        rows = self._connection.execute("SELECT id, url, created_ms, manifest, crc FROM deployment ORDER BY created_ms, id")
+        return [(id, url, created_ms, manifest) for id, url, created_ms, manifest in (checked("deployment", row) for row in rows)]
 
     @damage_reported()
     def expired(self, now_ms: int, journal_ms: int, own_ms: Mapping[str, int], limit: int) -> list[int]:

@@ -1,0 +1,180 @@
+"""What endpoints host, as the registry and the driver know it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from ...descriptors import ServiceDescriptor, ServiceKind
+from ..registry import HostedMethod, Privacy
+from .discovery import Discovered
+from .frames import Version
+from .manifest import Handler, HandlerType, Manifest, Service, ServiceType, parse_manifest
+from .transport import Address
+
+__all__ = ["Deployment", "RemoteMethod", "RemoteService", "load_deployment", "make_deployment"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteMethod(HostedMethod):
+    """A method whose handler runs at an endpoint.
+
+    Attributes:
+        deployment: id of the deployment that it belongs to.
+        promises: it is part of a workflow, whose handlers share named promises.
+        sealed: the endpoint is one of this project's: its values carry their tags.
+        lazy_state: state does not come along with the start.
+        abort_timeout: how long a handler may be silent once it is asked to suspend; `None` for the runtime's.
+    """
+
+    deployment: str
+    promises: bool = False
+    sealed: bool = False
+    lazy_state: bool = False
+    abort_timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteService:
+    """A service of a deployment.
+
+    Attributes:
+        ty: Restate's word for what it is: SERVICE, VIRTUAL_OBJECT or WORKFLOW.
+        kind: the same in this project's words.
+        revision: counts the registrations of the service.
+        descriptor: `None` for a service without a .proto.
+    """
+
+    name: str
+    ty: str
+    kind: ServiceKind
+    revision: int
+    methods: Mapping[str, RemoteMethod]
+    descriptor: ServiceDescriptor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """An endpoint as it was when it was registered.
+
+    Attributes:
+        id: `dp_1...`.
+        address: where it is.
+        bidirectional: it takes part in streams both ways; otherwise it is sent everything at once.
+        created_ms: when it was registered, milliseconds since 1970.
+        manifest: what it answered to discovery.
+        server: name and version of its SDK, where it says so.
+        revisions: of its services, by name.
+        services: by name.
+    """
+
+    id: str
+    address: Address
+    bidirectional: bool
+    created_ms: int
+    manifest: Manifest
+    server: str
+    revisions: Mapping[str, int]
+    services: Mapping[str, RemoteService] = field(init=False)
+
+    def __post_init__(self) -> None:
+        hosted = {name: _hosted(self.id, service, self.revisions.get(name, 0)) for name, service in self.manifest.services.items()}
+        object.__setattr__(self, "services", hosted)
+
+    @property
+    def stored(self) -> bytes:
+        """For the data directory."""
+        row = {
+            "http1": self.address.http1,
+            "headers": dict(self.address.headers),
+            "bidirectional": self.bidirectional,
+            "server": self.server,
+            "revisions": dict(self.revisions),
+            "manifest": self.manifest.text.decode(),
+        }
+        return json.dumps(row).encode()
+
+    def version(self) -> Version | None:
+        """The version for a new invocation: 6 where that is spoken, else the highest that both sides know."""
+        lowest, highest = self.manifest.versions
+        for version in (Version.V6, Version.V7, Version.V5):
+            if lowest <= version <= highest:
+                return version
+        return None
+
+    def method(self, service: str, method: str) -> RemoteMethod | None:
+        """One of its methods."""
+        hosted = self.services.get(service)
+        return None if hosted is None else hosted.methods.get(method)
+
+
+def load_deployment(id: str, url: str, created_ms: int, stored: bytes) -> Deployment:
+    """A deployment from its row.
+
+    Args:
+        id, url, created_ms: as in `Deployment`.
+        stored: what `Deployment.stored` gave.
+    """
+    row = json.loads(stored)
+    return Deployment(
+        id=id,
+        address=Address.parse(url, http1=row["http1"], headers=row["headers"]),
+        bidirectional=row["bidirectional"],
+        created_ms=created_ms,
+        manifest=parse_manifest(row["manifest"].encode(), url),
+        server=row["server"],
+        revisions=row["revisions"],
+    )
+
+
+def make_deployment(id: str, created_ms: int, found: Discovered, revisions: Mapping[str, int]) -> Deployment:
+    """A deployment of an endpoint that answered."""
+    return Deployment(
+        id=id,
+        address=found.address,
+        bidirectional=found.bidirectional,
+        created_ms=created_ms,
+        manifest=found.manifest,
+        server=found.server,
+        revisions=revisions,
+    )
+
+
+_KINDS = {
+    ServiceType.SERVICE: ServiceKind.UNKEYED,
+    ServiceType.VIRTUAL_OBJECT: ServiceKind.KEYED,
+    ServiceType.WORKFLOW: ServiceKind.KEYED,
+}
+
+
+def _hosted(deployment: str, service: Service, revision: int) -> RemoteService:
+    kind = _KINDS[service.type]
+    methods = {handler.name: _method(deployment, service, handler, kind) for handler in service.handlers.values()}
+    return RemoteService(name=service.name, ty=service.type.value, kind=kind, revision=revision, methods=methods)
+
+
+def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKind) -> RemoteMethod:
+    settings = handler.settings
+    run_once = handler.type is HandlerType.WORKFLOW
+    if settings.private and not service.settings.private:
+        privacy = Privacy.METHOD
+    else:
+        privacy = Privacy.SERVICE if settings.private else Privacy.OPEN
+    return RemoteMethod(
+        service=service.name,
+        name=handler.name,
+        kind=kind,
+        shared=handler.type is HandlerType.SHARED,
+        privacy=privacy,
+        content_type=handler.output.content_type or "application/octet-stream",
+        options=(settings.retry,),
+        inactivity_timeout=settings.inactivity_timeout,
+        retention=settings.workflow_retention if run_once else settings.idempotency_retention,
+        deployment=deployment,
+        run_once=run_once,
+        promises=service.type is ServiceType.WORKFLOW,
+        lazy_state=bool(settings.lazy_state),
+        abort_timeout=settings.abort_timeout,
+    )
