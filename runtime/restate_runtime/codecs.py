@@ -18,7 +18,19 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import Message
 
-__all__ = ["Codec", "MessageLibrary", "codec_of", "find_class", "find_descriptor", "is_foreign", "is_message_type", "load_file", "pair"]
+__all__ = [
+    "Codec",
+    "MessageLibrary",
+    "add_files",
+    "codec_of",
+    "find_class",
+    "find_descriptor",
+    "is_foreign",
+    "is_message_type",
+    "is_well_known",
+    "load_file",
+    "pair",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,13 +116,30 @@ def _linked(name: str, protos: Sequence[descriptor_pb2.FileDescriptorProto]) -> 
 
 
 def _add(pool: descriptor_pool.DescriptorPool, name: str, protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> FileDescriptor:
-    for proto in protos:
-        for dependency in proto.dependency:
-            if dependency in _WELL_KNOWN:
-                _add_well_known(pool, dependency)
-        pool.AddSerializedFile(proto.SerializeToString())
+    add_files(pool, protos)
     found: FileDescriptor = pool.FindFileByName(name)
     return found
+
+
+def add_files(pool: descriptor_pool.DescriptorPool, protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> list[FileDescriptor]:
+    """Links files in a pool, dependencies first; protobuf's own are added where they are imported.
+
+    Raises:
+        TypeError: they do not fit together.
+    """
+    names = []
+    for proto in protos:
+        for dependency in proto.dependency:
+            if is_well_known(dependency):
+                _add_well_known(pool, dependency)
+        pool.AddSerializedFile(proto.SerializeToString())
+        names.append(proto.name)
+    return [pool.FindFileByName(name) for name in names]
+
+
+def is_well_known(name: str) -> bool:
+    """Whether it is one of protobuf's own files, which everybody has."""
+    return name in _WELL_KNOWN
 
 
 def _add_well_known(pool: descriptor_pool.DescriptorPool, name: str) -> None:

@@ -134,6 +134,7 @@ class ServiceDescriptor:
         retry: what the service fixes of the retry policy of its rpcs.
         inactivity_timeout: how long waiting handlers stay in memory; `None` for the runtime's.
         retention: how long completed invocations are kept; `None` for the runtime's.
+        generated: a module that is imported holds it: `find_service` finds it.
 
     Raises:
         ImportError: the module was made by a generator whose ABI this runtime does not know.
@@ -151,9 +152,11 @@ class ServiceDescriptor:
     retry: RetryOptions | None = None
     inactivity_timeout: timedelta | None = None
     retention: timedelta | None = None
+    generated: bool = True
 
     def __post_init__(self) -> None:
-        _loaded[self.name] = self
+        if self.generated:
+            _loaded[self.name] = self
         if self.abi != GENERATOR_ABI:
             raise ImportError(
                 f"the generated module for {self.name} was made for generator ABI {self.abi}, this restate_runtime has {GENERATOR_ABI}: "

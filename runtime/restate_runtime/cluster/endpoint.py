@@ -10,6 +10,7 @@ from restate import app as restate_app
 from restate.handler import TypeHint
 from restate.serde import BytesSerde
 
+from ..descriptor_set import METADATA, pack
 from ..descriptors import ServiceKind
 from ..engine.registry import BoundMethod, HostedService, Privacy, Registry
 from ..errors import RuntimeFault
@@ -80,7 +81,7 @@ def _service(host: Host, service: HostedService) -> Any:
     made = (VirtualObject if keyed else Service)(
         descriptor.name,
         description=descriptor.comments or None,
-        metadata=None,
+        metadata={METADATA: pack([descriptor])},
     )
     for method in service.methods.values():
         assert isinstance(method, BoundMethod)
