@@ -25,6 +25,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("RT0005", "A module that cannot be loaded", "MODULE:APP names a module that cannot be imported, or an object that is no App.", "Run the command where the module can be imported from, and check the names."),
     Fault("RT0006", "A platform that is not supported", "The runtime runs on Linux and macOS, which have the file locks that it needs.", "Run it there; plugin and clients run on Windows too."),
     Fault("RT0007", "A private key that cannot be used", "The file of option request_identity_private_key cannot be read or holds no Ed25519 key in PEM, or the library `cryptography` is not installed.", "Make one with `openssl genpkey -algorithm ed25519 -out FILE`; install the extra `cluster`."),
+    Fault("RT0008", "An extra that is not installed", "What was asked for needs a library that the bare install leaves out.", "Install the extra that the message names."),
     Fault("RT0101", "A generated module of another generator", "The module was generated for another ABI than this runtime has.", "Generate it again with the installed protoc-gen-restate."),
     Fault("RT0102", "An App without services", "There is nothing to host.", "Pass instances of your implementations to App(...)."),
     Fault("RT0103", "An object that implements no service", "Only instances of classes that extend a generated ...Base can be bound.", "Extend the generated base and pass an instance, not the class."),

@@ -14,6 +14,7 @@ from ..errors import RuntimeFault
 from .awakeables import awakeables
 from .calls import call, send
 from .doctor import doctor, explain
+from .endpoint import endpoint
 from .look import invocations, state
 from .serve import serve
 from .services import services
@@ -37,7 +38,7 @@ def cli() -> None:
     """Hosts, calls and looks at services that are described by .proto contracts."""
 
 
-for _command in (serve, call, send, services, state, doctor, explain, invocations, awakeables):
+for _command in (serve, endpoint, call, send, services, state, doctor, explain, invocations, awakeables):
     cli.add_command(_command)
 
 

@@ -1,0 +1,149 @@
+"""An endpoint as a process: HTTP/2 without TLS (HTTP/1.1 where a caller speaks that), signals, and the line that says where it listens."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import msgspec
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.run import worker_serve
+from hypercorn.config import Config, Sockets
+
+from ..errors import RuntimeFault
+from ..web.server import split_address
+from .endpoint import Endpoint
+
+__all__ = ["serve_endpoint"]
+
+_LOG = logging.getLogger("restate_runtime.endpoint")
+
+_BACKLOG = 1024
+_GRACE_S = 8.0
+# After so long a stopping process ends in any case: the cluster goes on from what it has.
+_LAST_RESORT_S = 9.5
+_STREAMS = 4096
+"""Invocations at once in one connection."""
+
+
+def serve_endpoint(endpoint: Endpoint, bind: str, *, json_output: bool = False) -> None:
+    """Serves until SIGTERM or Ctrl-C; a second signal ends the process at once.
+
+    One line with the address is printed once it listens.
+
+    Args:
+        endpoint: what to serve.
+        bind: HOST:PORT; port 0 takes a free one.
+        json_output: print the line as JSON.
+
+    Raises:
+        RuntimeFault: RT0002 for a malformed address, RT0004 for one that cannot be listened on.
+    """
+    listener = _listen(bind)
+    server = _Server(endpoint, listener)
+    _stop_on_signals(server)
+    _announce(listener, json_output)
+    # In a thread of its own: the SDK takes SIGTERM for itself in the main thread's event loop, and then cuts its streams short.
+    server.start()
+    server.join()
+    if server.failure is not None:
+        raise server.failure
+
+
+class _Server(threading.Thread):
+    def __init__(self, endpoint: Endpoint, listener: socket.socket) -> None:
+        super().__init__(name="restate-endpoint", daemon=True)
+        self.failure: BaseException | None = None
+        self.stopping = threading.Event()
+        self._endpoint = endpoint
+        self._listener = listener
+        self._wake: Callable[[], object] = lambda: None
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            if self.stopping.is_set():  # of a connection that did not end in order
+                _LOG.debug("while stopping", exc_info=error)
+            else:
+                self.failure = error
+        finally:
+            self._listener.close()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self._wake()
+
+    async def _serve(self) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._wake = lambda: loop.call_soon_threadsafe(stop.set)
+        if self.stopping.is_set():
+            return
+
+        async def until_stopped() -> None:
+            await stop.wait()
+            await self._endpoint.stop(_GRACE_S)
+
+        application: Any = ASGIWrapper(self._endpoint)
+        await worker_serve(application, _config(), sockets=Sockets([], [self._listener], []), shutdown_trigger=until_stopped)
+
+
+def _config() -> Config:
+    config = Config()
+    config.accesslog = None
+    config.loglevel = "ERROR"
+    config.graceful_timeout = 1.0  # handlers have had their time before
+    config.h2_max_concurrent_streams = _STREAMS
+    config.keep_alive_timeout = 3600.0
+    return config
+
+
+def _listen(bind: str) -> socket.socket:
+    host, port = split_address(bind, "--bind")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        match error:
+            case socket.gaierror():
+                reason = f"there is no host '{host}'"
+            case OSError(errno=errno.EADDRINUSE):
+                reason = "the port is in use"
+            case OSError(errno=int(number)):
+                reason = os.strerror(number)
+            case _:
+                reason = str(error)
+        raise RuntimeFault("RT0004", f"--bind: cannot listen on {bind}: {reason}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _announce(listener: socket.socket, json_output: bool) -> None:
+    host, port, *_ = listener.getsockname()
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    line = msgspec.json.encode({"endpoint": url, "pid": os.getpid()}).decode() if json_output else f"endpoint: {url}"
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _stop_on_signals(server: _Server) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if server.stopping.is_set():
+            os._exit(128 + number)
+        last_resort = threading.Timer(_LAST_RESORT_S, os._exit, [0])
+        last_resort.daemon = True
+        last_resort.start()
+        server.stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
