@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from .codecs import Codec, codec_of, find_class, find_descriptor, is_foreign, is_message_type
 
-__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "storable", "type_name"]
+__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "same", "storable", "type_name"]
 
 T = TypeVar("T")
 
@@ -200,6 +200,35 @@ def restore(value: Value) -> Any:
     if value.tag.startswith(_MESSAGE):
         return _parse(_loaded_message(value.tag[len(_MESSAGE) :]), value.data)
     raise SerdeError(f"stored is {value.tag}: give the Serde as type=")
+
+
+def same(first: Value, second: Value) -> bool:
+    """Whether two values are equal, whoever wrote them: members of JSON and entries of a message's maps may come in another order."""
+    if first == second or first.tag != second.tag:
+        return first == second
+    if first.tag == _JSON:
+        return _canonical(first.data) == _canonical(second.data)
+    if first.tag.startswith(_MESSAGE) and (type_ := find_class(first.tag[len(_MESSAGE) :])) is not None:
+        wire = _known(type_).wire
+        return bool(wire.FromString(first.data) == wire.FromString(second.data))
+    return False
+
+
+def _canonical(data: bytes) -> bytes:
+    return msgspec.json.encode(_whole(msgspec.json.decode(data)), order="deterministic")
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _whole(item) for name, item in value.items()}
+        case list():
+            return [_whole(item) for item in value]
+        case _:
+            return value
 
 
 def check(value: Value) -> None:

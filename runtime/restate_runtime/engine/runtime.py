@@ -17,7 +17,7 @@ from ..identifiers import parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Outcome, Success, Target
 from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseRequested, Resume, ServicesChanged, Settle
 from ..journal.model import Invocation, Status
-from ..serde import Value, encode
+from ..serde import Value, encode, same
 from .builtin import Builtins
 from .idempotency import WORKFLOW_RUN, key_reused, started_before
 from .machinery import Machinery
@@ -223,7 +223,7 @@ class Runtime:
         outcome: Outcome = Failure(Code.ABORTED.value, reason or "") if value is None else Success(value)
         before = machinery.shell.signal(owner, -parsed[1])
         refusal: TerminalError | None = None
-        if before is not None and before != outcome:
+        if before is not None and not _equal(before, outcome):
             refusal = TerminalError(f"the awakeable {awakeable_id} was settled otherwise before", Code.ALREADY_EXISTS)
         elif before is None and owner.status is Status.COMPLETED:
             refusal = TerminalError(f"the awakeable {awakeable_id} belongs to an invocation that is completed", Code.NOT_FOUND)
@@ -449,3 +449,9 @@ class Runtime:
 
 def _refused(id: str, invocation: Invocation, why: str) -> TerminalError:
     return TerminalError(f"the invocation {id} is {invocation.status.value}: {why}", Code.FAILED_PRECONDITION)
+
+
+def _equal(first: Outcome, second: Outcome) -> bool:
+    if isinstance(first, Success) and isinstance(second, Success):
+        return same(first.value, second.value)
+    return first == second
