@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from .handler.by_name import NamedMethod
 from .handler.client import Method, OutgoingCall
@@ -197,7 +198,9 @@ class Connection:
         if session is None:
             raise ConnectionError(f"the connection to {self.url} is not open: use `async with connect(...) as connection`")
         try:
-            async with session.request(verb, self.url + path, data=payload, headers=headers, allow_redirects=False) as response:
+            # As it is: a key in the path may be dots, or hold what is reserved.
+            url = URL(self.url + path, encoded=True)
+            async with session.request(verb, url, data=payload, headers=headers, allow_redirects=False) as response:
                 body = await response.read()
         except aiohttp.ClientConnectorError as error:
             self._restart_order()

@@ -68,8 +68,8 @@ class _Ingress:
                 self._routes[f"/{method.full_name}/send"] = Address(method, Form.SEND)
                 self._routes[f"/{method.full_name}/event"] = Address(method, Form.EVENT)
 
-    async def _call_builtin(self, request: web.BaseRequest, method: BuiltinMethod) -> web.Response:
-        kind = content_type(request)
+    async def _call_builtin(self, request: web.BaseRequest, method: BuiltinMethod, *, by_name: bool = False) -> web.Response:
+        kind = content_type(request, bytes_too=by_name)
         timeout_s = timeout_of(request.headers)
         idempotency_key = idempotency_key_of(request.headers)
         body = await read_body(request, self._limit)
@@ -148,7 +148,7 @@ class _Ingress:
             return await self._calls.answer(request, Address(self._engine.registry.resolve(service, method), form, by_name=True, key=key))
         if key is not None or form is not Form.CALL:
             raise CallError(f"the built-in method {service}/{method} takes no key, and is only called", Code.INVALID_ARGUMENT)
-        return await self._call_builtin(request, builtin)
+        return await self._call_builtin(request, builtin, by_name=True)
 
     async def _attach(self, request: web.BaseRequest, invocation_id: str) -> web.Response:
         headers, encode = self._decoder(request, invocation_id)
