@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from .opening import Opening, current_opening
 __all__ = ["Endpoint", "Hosted", "endpoint"]
 
 _NO_BOUND = 2**31 - 1
+_FUNCTION = "AWS_LAMBDA_FUNCTION_NAME"
 
 
 class Hosted(Protocol):
@@ -35,7 +37,7 @@ class Endpoint:
     def __init__(self, app: Hosted) -> None:
         self.host = Host(app.registry)
         services = [_service(self.host, service) for service in app.registry.services.values()]
-        self._asgi: Any = restate_app(services)
+        self._asgi: Any = _asgi(services)
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         if scope["type"] == "lifespan":
@@ -60,6 +62,16 @@ def endpoint(app: Hosted) -> Endpoint:
         RuntimeFault: RT0107, a service that a cluster cannot host under its name.
     """
     return Endpoint(app)
+
+
+def _asgi(services: list[Any]) -> Any:
+    # In a function of AWS Lambda the SDK would make its adapter for it instead; ours goes around all of this (aws_lambda.py).
+    function = os.environ.pop(_FUNCTION, None)
+    try:
+        return restate_app(services)
+    finally:
+        if function is not None:
+            os.environ[_FUNCTION] = function
 
 
 async def _lifespan(receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:

@@ -84,6 +84,11 @@ class Host:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
+    async def cleaned_up(self, timeout_s: float) -> None:
+        """Waits until the handlers of attempts that are over have cleaned up, or that long."""
+        if self._leaving:
+            await asyncio.wait(list(self._leaving), timeout=timeout_s)
+
     async def stop(self, timeout_s: float) -> None:
         """Suspends what waits, and gives the rest some time."""
         self._stopping = True

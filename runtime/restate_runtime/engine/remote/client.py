@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from .aws_lambda import LambdaTransport
 from .exchange import Answer, AttemptStream, Transport
 from .frames import Version
 from .http1 import Http1Transport
@@ -18,7 +19,7 @@ _USER_AGENT = "restate-runtime"
 
 
 class EndpointClient:
-    """`transport.Client` over HTTP. It belongs to one event loop.
+    """`transport.Client` over HTTP, and for functions of AWS Lambda. It belongs to one event loop.
 
     Args:
         max_message_size: longest message that an endpoint may send, in bytes.
@@ -38,6 +39,7 @@ class EndpointClient:
         self._identity = identity
         self._http1: Transport = http1 or Http1Transport()
         self._http2: Transport = http2 or Http2Transport()
+        self._functions: Transport = LambdaTransport()
 
     async def open(
         self, address: Address, service: str, handler: str, version: Version, headers: Mapping[str, str] | None = None
@@ -64,8 +66,11 @@ class EndpointClient:
         """Resets what is open and closes the connections."""
         await self._http2.close()
         await self._http1.close()
+        await self._functions.close()
 
     def _transport(self, address: Address) -> Transport:
+        if address.function:
+            return self._functions
         return self._http1 if address.http1 else self._http2
 
     def _headers(self, address: Address, path: str) -> Mapping[str, str]:

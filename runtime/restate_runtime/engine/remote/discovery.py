@@ -52,7 +52,7 @@ async def discover(client: Client, url: str, *, http1: bool = False, headers: Ma
     try:
         return await _ask(client, address)
     except EndpointError as error:
-        if address.http1 or error.problem is Problem.UNREACHABLE:
+        if address.http1 or address.function or error.problem is Problem.UNREACHABLE:
             raise RuntimeFault("RT0601", error.message) from None
     try:
         return await _ask(client, replace(address, http1=True))
@@ -83,5 +83,5 @@ async def _ask(client: Client, address: Address) -> Discovered:
     if int(found[1]) not in _VERSIONS:
         raise RuntimeFault("RT0602", f"{where} describes itself in version {found[1]}, which nobody asked for")
     manifest = parse_manifest(response.body, where)
-    bidirectional = not address.http1 and manifest.bidirectional is not False
+    bidirectional = not (address.http1 or address.function) and manifest.bidirectional is not False
     return Discovered(address, bidirectional, manifest, response.headers.get("x-restate-server", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,9 @@ from urllib.parse import SplitResult, urlsplit
 from .frames import Frame, Version
 
 __all__ = ["Address", "Client", "EndpointError", "Problem", "Response", "Stream"]
+
+# With its version, or an alias: what has begun stays with its code, and what is called $LATEST changes under it.
+_FUNCTION = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+")
 
 
 class Problem(enum.Enum):
@@ -48,7 +52,8 @@ class Address:
     """Where an endpoint is.
 
     Attributes:
-        url: http or https, with a path where the endpoint is mounted on one; no slash at its end.
+        url: http or https, with a path where the endpoint is mounted on one, and no slash at its end; or the ARN of a version of a
+            function of AWS Lambda.
         http1: it is spoken to over HTTP/1.1; otherwise over HTTP/2, on http without any upgrade.
         headers: sent with every request.
     """
@@ -64,6 +69,12 @@ class Address:
         Raises:
             ValueError: it is none of an endpoint.
         """
+        if url.startswith("arn:"):
+            if _FUNCTION.fullmatch(url) is None:
+                raise ValueError(
+                    f"'{url}' is no version of a function: write an ARN with the version at its end, arn:aws:lambda:REGION:ACCOUNT:function:NAME:1"
+                )
+            return Address(url, http1, tuple((headers or {}).items()))
         try:
             parts = urlsplit(url)
             _ = parts.port
@@ -72,6 +83,11 @@ class Address:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username is not None:
             raise ValueError(f"'{url}' is no endpoint: write a URL such as http://127.0.0.1:9080")
         return Address(url.rstrip("/"), http1, tuple((headers or {}).items()))
+
+    @property
+    def function(self) -> bool:
+        """Whether it is a function of AWS Lambda."""
+        return self.url.startswith("arn:")
 
     @property
     def parts(self) -> SplitResult:
