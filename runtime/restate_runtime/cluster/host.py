@@ -13,7 +13,7 @@ from ..descriptors import ServiceKind, find_service
 from ..engine.registry import BoundMethod, HostedMethod, Registry
 from ..engine.sources import describe_error
 from ..engine.threads import DaemonPool
-from ..errors import Code, TerminalError
+from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import OutgoingCall
 from ..ingress.headers import forwarded
 from ..transcode import from_json, to_json
@@ -114,14 +114,19 @@ class Host:
         """The key under which a call's target lives on the cluster. A call by name gets its key, and its request gets the key.
 
         Raises:
-            TerminalError: of a call by name: INVALID_ARGUMENT, its request or key is none; NOT_FOUND, nothing tells its key.
+            TerminalError: of a call by name: INVALID_ARGUMENT, its request or key is none.
+            RuntimeFault: RT0304, nothing tells its key.
         """
         if call.descriptor is None:
             method = self._method(call.service, call.method)
             if method is not None:
                 call.key, call.payload = method.addressed(call.payload, call.key)
             elif call.key is None:
-                self.registry.resolve(call.service, call.method)
+                raise RuntimeFault(
+                    "RT0304",
+                    f"nothing here describes the service '{call.service}', and without that the key of the call is not known: import its "
+                    f"generated module, or give key=",
+                )
         if call.key is not None:
             return call.key
         return SINGLETON_KEY if self._kind(call.service) is ServiceKind.SINGLETON else None

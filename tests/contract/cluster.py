@@ -1,0 +1,297 @@
+"""A real Restate server, and the suite's App as a deployment of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.run import worker_serve
+from hypercorn.config import Config, Sockets
+
+from restate_runtime import Call, Code, InvocationHandle, TerminalError
+from restate_runtime.cluster import Endpoint, endpoint
+from restate_runtime.descriptors import ServiceKind, find_service
+from restate_runtime.envelope import seal
+from restate_runtime.handler.client import OutgoingCall
+from restate_runtime.handler.outside import OutsideCall, OutsideHandle
+from restate_runtime.serde import encode
+from restate_runtime.statuses import code_of
+
+from .engines import Outer, Running
+from .services import make_app
+
+__all__ = ["ClusterEngine", "Server", "find_server"]
+
+ROOT = Path(__file__).parents[2]
+SINGLETON_KEY = "_"
+
+
+def find_server() -> Path | None:
+    """The server's binary: `RESTATE_SERVER`, or what `nox -s cluster_server` put into `.cache/restate`."""
+    given = os.environ.get("RESTATE_SERVER")
+    if given:
+        return Path(given)
+    return next(iter(sorted((ROOT / ".cache" / "restate").glob("node_modules/@restatedev/restate-server-*/bin/restate-server"))), None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """One node, with a data directory of its own."""
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        self._binary = binary
+        self._folder = folder
+        self.ingress = f"http://127.0.0.1:{free_port()}"
+        self.admin = f"http://127.0.0.1:{free_port()}"
+        self._node = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, and waits until it is healthy."""
+        config = self._folder / "restate.toml"
+        config.write_text(
+            f"""
+cluster-name = "contract"
+node-name = "one"
+base-dir = "{self._folder / "server"}"
+roles = ["worker", "admin", "metadata-server", "log-server", "http-ingress"]
+auto-provision = true
+default-num-partitions = 2
+disable-telemetry = true
+listen-mode = "tcp"
+bind-ip = "127.0.0.1"
+bind-port = {self._node}
+rocksdb-total-memory-size = "128MB"
+log-filter = "error"
+
+[admin]
+bind-address = "{self.admin.removeprefix("http://")}"
+
+[ingress]
+bind-address = "{self.ingress.removeprefix("http://")}"
+"""
+        )
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binary, "-c", config, "--no-logo"],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"DO_NOT_TRACK": "1", "RESTATE_DISABLE_TELEMETRY": "true"},
+            )
+        until = time.monotonic() + 60
+        while not (_healthy(f"{self.admin}/health") and _healthy(f"{self.ingress}/restate/health")):
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"restate-server does not start:\n{(self._folder / 'server.log').read_text()[-4000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends it by its own id."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+class ClusterCaller:
+    """Makes calls straight at the cluster's own ingress, with the keys that a gateway would take from the messages."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._session = aiohttp.ClientSession()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._session.close()
+
+    # --- Caller
+
+    def begin_call(self, call: OutgoingCall) -> Call[Any]:
+        source = self._begin(self._post("call", call, call.headers))
+        outside: Any = OutsideCall(source, call.decode_response, timeout_s=call.timeout_s, what=f"{call.service}/{call.method}")
+        return outside  # type: ignore[no-any-return]
+
+    def begin_send(self, call: OutgoingCall) -> InvocationHandle[Any]:
+        async def accepted() -> str:
+            return str(json.loads(await self._post("send", call, call.headers))["invocationId"])
+
+        return OutsideHandle(self._begin(accepted()), self, call.decode_response)
+
+    def _begin(self, coroutine: Any) -> Any:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _post(self, form: str, call: OutgoingCall, headers: Mapping[str, str] | None) -> bytes:
+        service = find_service(call.service)
+        key = call.key
+        if key is None and service is not None and service.kind is ServiceKind.SINGLETON:
+            key = SINGLETON_KEY
+        parts = [call.service, *([quote(key, safe="")] if key is not None else []), call.method]
+        url = f"{self._server.ingress}/restate/{form}/{'/'.join(parts)}" + (f"?delay={call.delay_ms}ms" if call.delay_ms else "")
+        given = {"content-type": "application/proto"} | dict(headers or {})
+        if call.idempotency_key is not None:
+            given["idempotency-key"] = call.idempotency_key
+        return await self._request("POST", url, call.payload, given)
+
+    async def _request(self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+        from yarl import URL
+
+        async with self._session.request(method, URL(url, encoded=True), data=body, headers=headers) as response:
+            data = await response.read()
+            if response.status < 400:
+                return data
+            raise _error(response.status, data)
+
+    # --- Reach
+
+    async def result_of(self, invocation_id: str, decode: Any) -> Any:
+        data = await self._request("GET", f"{self._server.ingress}/restate/invocation/{invocation_id}/attach")
+        return data if decode is None else decode(data)
+
+    async def status_of(self, invocation_id: str) -> str:
+        query = json.dumps({"query": f"select status from sys_invocation where id = '{invocation_id}'"}).encode()
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        rows = json.loads(await self._request("POST", f"{self._server.admin}/query", query, headers))["rows"]
+        if not rows:
+            raise TerminalError("there is no such invocation", Code.NOT_FOUND)
+        return str(rows[0]["status"])
+
+    async def cancel_invocation(self, invocation_id: str) -> None:
+        await self._request("PATCH", f"{self._server.admin}/invocations/{invocation_id}/cancel")
+
+    async def kill_invocation(self, invocation_id: str) -> None:
+        await self._request("PATCH", f"{self._server.admin}/invocations/{invocation_id}/kill")
+
+    # --- Outer
+
+    def invocation(self, id: str) -> InvocationHandle[Any]:
+        known: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        known.set_result(id)
+        return OutsideHandle(known, self, lambda payload: payload)
+
+    async def resolve_awakeable(self, id: str, value: object) -> None:
+        body = seal(encode(value))
+        await self._request(
+            "POST", f"{self._server.ingress}/restate/awakeables/{id}/resolve", body, {"content-type": "application/octet-stream"}
+        )
+
+    async def reject_awakeable(self, id: str, reason: str) -> None:
+        await self._request(
+            "POST", f"{self._server.ingress}/restate/awakeables/{id}/reject", reason.encode(), {"content-type": "text/plain"}
+        )
+
+    async def end_everything(self) -> None:
+        """Kills what a test left behind: its deployment is about to go."""
+        query = json.dumps({"query": "select id from sys_invocation where status <> 'completed'"}).encode()
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        for row in json.loads(await self._request("POST", f"{self._server.admin}/query", query, headers))["rows"]:
+            with contextlib.suppress(TerminalError):
+                await self.kill_invocation(row["id"])
+
+
+def _error(status: int, data: bytes) -> Exception:
+    try:
+        body = json.loads(data)
+        code = code_of(int(body.get("code", status)), str(body["message"]), body.get("metadata"))
+    except (ValueError, KeyError, AttributeError):
+        return ConnectionError(f"the cluster answered {status}: {data[:200]!r}")
+    return TerminalError(str(body["message"]), code)
+
+
+class _OnCluster:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._port = free_port()
+        self._caller = ClusterCaller(server)
+        self._endpoint: Endpoint | None = None
+        self._stop = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def caller(self) -> Outer:
+        return self._caller
+
+    async def start(self) -> None:
+        self._stop = asyncio.Event()
+        self._endpoint = endpoint(make_app())
+        listener = socket.create_server(("127.0.0.1", self._port), reuse_port=False)
+        listener.setblocking(False)
+        config = Config()
+        config.loglevel = "CRITICAL"
+        config.graceful_timeout = 0.5
+        config.h2_max_concurrent_streams = 1000
+        application: Any = ASGIWrapper(self._endpoint)
+        serving = worker_serve(application, config, sockets=Sockets([], [listener], []), shutdown_trigger=self._stop.wait)
+        self._serving = asyncio.get_running_loop().create_task(serving)
+
+    async def register(self) -> None:
+        body = json.dumps({"uri": f"http://127.0.0.1:{self._port}", "force": True}).encode()
+        await self._caller._request("POST", f"{self._server.admin}/deployments", body, {"content-type": "application/json"})
+
+    async def stop(self) -> None:
+        assert self._endpoint is not None
+        assert self._serving is not None
+        await self._endpoint.stop(2)
+        self._stop.set()
+        with contextlib.suppress(Exception):
+            await self._serving
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def close(self) -> None:
+        await self._caller.end_everything()
+        await self.stop()
+        await self._caller.close()
+
+
+class ClusterEngine:
+    """A Restate server on one node."""
+
+    name = "cluster"
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+
+    def missing(self) -> str | None:
+        return None if find_server() is not None else "no restate-server: `nox -s cluster_server` fetches one, or set RESTATE_SERVER"
+
+    @contextlib.asynccontextmanager
+    async def start(self, folder: Path) -> AsyncIterator[Running]:
+        assert self.server is not None, "the session's fixture starts it"
+        running = _OnCluster(self.server)
+        await running.start()
+        await running.register()
+        try:
+            yield running
+        finally:
+            await running.close()

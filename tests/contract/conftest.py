@@ -1,0 +1,106 @@
+"""The engine that a test runs on, and the suite's App on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .engines import Engine, Running, embedded
+from .services import OUTSIDE, Outside
+
+
+def _engines() -> dict[str, Engine]:
+    found = {engine.name: engine for engine in embedded}
+    if importlib.util.find_spec("restate") is not None:
+        from .cluster import ClusterEngine
+
+        cluster = ClusterEngine()
+        found[cluster.name] = cluster
+    return found
+
+
+ENGINES = _engines()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        wanted = metafunc.config.getoption("--engine") or list(ENGINES)
+        unknown = set(wanted) - set(ENGINES)
+        if unknown:
+            raise pytest.UsageError(f"--engine: {', '.join(sorted(unknown))} is not one of {', '.join(ENGINES)}")
+        metafunc.parametrize("engine", wanted, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One way to run the App. Without what it needs its tests skip, but never in CI."""
+    found = ENGINES[request.param]
+    missing = found.missing()
+    if missing is not None:
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    if found.name != "cluster":
+        yield found
+        return
+    from .cluster import ClusterEngine, Server, find_server
+
+    assert isinstance(found, ClusterEngine)
+    binary = find_server()
+    assert binary is not None
+    found.server = Server(binary, tmp_path_factory.mktemp("restate"))
+    found.server.start()
+    try:
+        yield found
+    finally:
+        found.server.stop()
+
+
+@pytest.fixture(autouse=True)
+def not_on(request: pytest.FixtureRequest) -> None:
+    """Leaves out what an engine is documented to do otherwise."""
+    marker = request.node.get_closest_marker("not_on")
+    if marker is not None and "engine" in request.fixturenames and request.getfixturevalue("engine").name in marker.args:
+        pytest.skip(marker.kwargs["reason"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _outside_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = os.environ.get(OUTSIDE)
+    os.environ[OUTSIDE] = str(tmp_path_factory.mktemp("outside"))
+    yield
+    if before is None:
+        del os.environ[OUTSIDE]
+    else:
+        os.environ[OUTSIDE] = before
+
+
+@pytest.fixture
+def key() -> str:
+    """A key, and a name for everything else, that no other test has: a cluster keeps what it got."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def outside(key: str) -> Outside:
+    """What the test's scripts write down, under the name `key`."""
+    return Outside(key)
+
+
+@pytest.fixture
+async def running(engine: Engine, tmp_path: Path) -> AsyncIterator[Running]:
+    """The suite's App, running."""
+    async with engine.start(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def caller(running: Running) -> Any:
+    """Makes calls from outside."""
+    return running.caller

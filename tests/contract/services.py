@@ -1,0 +1,159 @@
+"""The services under test: their `Script` methods do what a test's script says, wherever they run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sample.v1.cart_pb2 import Item, Items, User
+from sample.v1.cart_restate import BoardBase, CartBase, CartContext, SharedCartContext
+from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, LineList, Number, Text
+from sample.v1.sample_restate import CounterBase, CounterClient, EchoBase, EchoClient, LedgerBase
+
+from restate_runtime import (
+    App,
+    Call,
+    Caller,
+    InvocationHandle,
+    KeyedContext,
+    RetryPolicy,
+    SharedSingletonContext,
+    SingletonContext,
+    UnkeyedContext,
+)
+
+Script = Callable[[Any, Any], Awaitable[Any]]
+Body = TypeVar("Body", bound=Script)
+
+SCRIPTS: dict[str, Script] = {}
+OUTSIDE = "CONTRACT_OUTSIDE"
+"""Environment variable: the folder of what handlers write down."""
+
+
+def script(body: Body) -> Body:
+    """Decorator: the function can be played, by its name, in every process that imports its module."""
+    SCRIPTS[f"{body.__module__.rpartition('.')[2]}.{body.__name__}"] = body
+    return body
+
+
+class Outside:
+    """A list of lines outside every engine: what a side effect did, and how often."""
+
+    def __init__(self, name: str) -> None:
+        self._path = Path(os.environ[OUTSIDE]) / name
+
+    def write(self, line: str) -> int:
+        """Adds a line; the number of lines."""
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+        return len(self.lines())
+
+    def lines(self) -> list[str]:
+        return self._path.read_text().splitlines() if self._path.exists() else []
+
+
+async def _play(ctx: Any, text: str) -> str:
+    name, argument = json.loads(text)
+    return json.dumps(await SCRIPTS[name](ctx, argument))
+
+
+class Echo(EchoBase):
+    async def call(self, ctx: UnkeyedContext, request: Text) -> Text:
+        return request
+
+    async def script(self, ctx: UnkeyedContext, request: Text) -> Text:
+        return Text(text=await _play(ctx, request.text))
+
+
+class Counter(CounterBase):
+    async def add(self, ctx: KeyedContext, request: AddRequest) -> Number:
+        total = (await ctx.get("total", int) or 0) + request.amount
+        ctx.set("total", total)
+        return Number(value=total)
+
+    async def get(self, ctx: KeyedContext, request: CounterKey) -> Number:
+        return Number(value=await ctx.get("total", int) or 0)
+
+    async def script(self, ctx: KeyedContext, request: KeyedText) -> Text:
+        return Text(text=await _play(ctx, request.text))
+
+
+class Ledger(LedgerBase):
+    async def append(self, ctx: SingletonContext, request: Text) -> None:
+        ctx.set("lines", [*(await ctx.get("lines", list[str]) or []), request.text])
+
+    async def lines(self, ctx: SingletonContext) -> LineList:
+        return LineList(lines=await ctx.get("lines", list[str]) or [])
+
+
+class Cart(CartBase):
+    async def add(self, ctx: CartContext, request: Item) -> Items:
+        items = await ctx.state.items.get() or Items()
+        items.names.append(request.name)
+        ctx.state.items.set(items)
+        ctx.state.total.set(len(items.names))
+        return items
+
+    async def turn(self, ctx: CartContext, request: Item) -> Items:
+        return Items(names=[await _play(ctx, request.name)])
+
+    async def show(self, ctx: SharedCartContext, request: User) -> Items:
+        return await ctx.state.items.get() or Items()
+
+    async def look(self, ctx: SharedCartContext, request: Item) -> Items:
+        return Items(names=[await _play(ctx, request.name)])
+
+    async def sleepy(self, ctx: CartContext, request: Item) -> Items:
+        return Items(names=[await _play(ctx, request.name)])
+
+
+class Board(BoardBase):
+    async def write(self, ctx: SingletonContext, request: Item) -> None:
+        ctx.set("lines", [*(await ctx.get("lines", list[str]) or []), request.name])
+
+    async def read(self, ctx: SharedSingletonContext) -> Items:
+        return Items(names=await ctx.get("lines", list[str]) or [])
+
+
+def make_app() -> App:
+    """The App of the suite: failed attempts are retried fast, and few times."""
+    from datetime import timedelta
+
+    retry: Any = RetryPolicy(
+        initial_interval=timedelta(milliseconds=2), max_interval=timedelta(milliseconds=20), max_attempts=4, on_exhausted="fail"
+    )
+    return App(Echo(), Counter(), Ledger(), Cart(), Board(), retry=retry)
+
+
+def _text(body: Script, argument: Any) -> str:
+    return json.dumps([f"{body.__module__.rpartition('.')[2]}.{body.__name__}", argument])
+
+
+def begin(caller: Caller, body: Script, argument: Any = None, *, key: str | None = None, **options: Any) -> Call[Text]:
+    """An awaited call that plays a script: in `Echo`, or in `Counter` where a key is given."""
+    if key is None:
+        return EchoClient(caller).script(Text(text=_text(body, argument)), **options)
+    return CounterClient(caller).script(KeyedText(key=key, text=_text(body, argument)), **options)
+
+
+async def play(caller: Caller, body: Script, argument: Any = None, *, key: str | None = None, **options: Any) -> Any:
+    """What a script returns."""
+    return json.loads((await begin(caller, body, argument, key=key, **options)).text)
+
+
+def send(caller: Caller, body: Script, argument: Any = None, *, key: str | None = None, **options: Any) -> InvocationHandle[Text]:
+    """A background call that plays a script."""
+    if key is None:
+        return EchoClient(caller).script.in_background(Text(text=_text(body, argument)), **options)
+    return CounterClient(caller).script.in_background(KeyedText(key=key, text=_text(body, argument)), **options)
+
+
+def answer(text: Text) -> Any:
+    """What a script returned."""
+    return json.loads(text.text)
+
+
+__all__ = ["OUTSIDE", "SCRIPTS", "Outside", "answer", "begin", "make_app", "play", "script", "send"]

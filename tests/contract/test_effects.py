@@ -1,0 +1,213 @@
+"""Side effects, retries, what is deterministic: R12, R13, R17, R41."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sample.v1.sample_pb2 import Text
+
+from restate_runtime import Code, RetryPolicy, TerminalError
+
+from .engines import Outer, Running
+from .services import Outside, begin, play, script, send
+
+QUICK = timedelta(milliseconds=2)
+
+
+@script
+async def results(ctx: Any, argument: Any) -> list[Any]:
+    async def asynchronous() -> dict[str, list[int]]:
+        return {"a": [1, 2]}
+
+    text = await ctx.run("message", lambda: Text(text="hello"), type=Text)
+    return [await ctx.run("sync", lambda: 7), await ctx.run("async", asynchronous), text.text, await ctx.run("nothing", lambda: None)]
+
+
+@pytest.mark.rule("R12")
+async def test_results_are_what_was_stored(caller: Outer) -> None:
+    assert await play(caller, results) == [7, {"a": [1, 2]}, "hello", None]
+
+
+@script
+async def cannot_be_restored(ctx: Any, argument: Any) -> None:
+    await ctx.run("odd", lambda: (1, 2))
+
+
+@pytest.mark.rule("R12")
+async def test_a_result_that_would_come_back_as_something_else(caller: Outer) -> None:
+    with pytest.raises(TerminalError, match="the result of side effect 'odd' cannot be restored") as caught:
+        await play(caller, cannot_be_restored)
+    assert caught.value.code is Code.INTERNAL
+
+
+@script
+async def fails_twice(ctx: Any, key: str) -> int:
+    def body() -> int:
+        times = Outside(key).write("tried")
+        if times < 3:
+            raise ValueError(f"no {times}")
+        return times
+
+    return await ctx.run("flaky", body, retry=RetryPolicy(initial_interval=QUICK))  # type: ignore[no-any-return]
+
+
+@pytest.mark.rule("R12")
+async def test_failed_side_effects_are_tried_again(caller: Outer, key: str) -> None:
+    assert await play(caller, fails_twice, key) == 3
+    assert len(Outside(key).lines()) == 3
+
+
+@script
+async def gives_up(ctx: Any, key: str) -> list[str]:
+    def body() -> int:
+        raise ValueError(f"no {Outside(key).write('tried')}")
+
+    try:
+        await ctx.run("hopeless", body, retry=RetryPolicy(initial_interval=QUICK, max_attempts=3))
+    except TerminalError as error:
+        return [error.code.name, error.message]
+    return []
+
+
+@pytest.mark.rule("R12")
+async def test_a_spent_policy_is_a_terminal_error(caller: Outer, key: str) -> None:
+    code, message = await play(caller, gives_up, key)
+    assert code == "INTERNAL"
+    assert "the side effect 'hopeless' failed 3 times; the last with: ValueError: no 3" in message
+    assert len(Outside(key).lines()) == 3
+
+
+@script
+async def fails_for_good(ctx: Any, key: str) -> list[str]:
+    def body() -> None:
+        Outside(key).write("tried")
+        raise TerminalError("declined", Code.FAILED_PRECONDITION)
+
+    try:
+        await ctx.run("charge", body)
+    except TerminalError as error:
+        return [error.code.name, error.message]
+    return []
+
+
+@pytest.mark.rule("R12")
+async def test_a_terminal_error_of_an_action_is_the_result_at_once(caller: Outer, key: str) -> None:
+    assert await play(caller, fails_for_good, key) == ["FAILED_PRECONDITION", "declined"]
+    assert Outside(key).lines() == ["tried"]
+
+
+@script
+async def uses_the_context_inside(ctx: Any, argument: Any) -> str:
+    def synchronous() -> str:
+        try:
+            ctx.sleep(QUICK)
+        except RuntimeError as error:
+            return str(error)
+        return ""
+
+    async def asynchronous() -> str:
+        return synchronous()
+
+    return str(await ctx.run("sync", synchronous)) + "|" + str(await ctx.run("async", asynchronous))
+
+
+@pytest.mark.rule("R12")
+async def test_the_context_cannot_be_used_inside_an_action(caller: Outer) -> None:
+    for problem in (await play(caller, uses_the_context_inside)).split("|"):
+        assert problem == "the context cannot be used inside a side effect: do it before or after ctx.run"
+
+
+@script
+async def draws(ctx: Any, key: str) -> list[Any]:
+    drawn = [ctx.random.random(), str(ctx.uuid()), (await ctx.now()).isoformat(), str(ctx.uuid())]
+    Outside(key).write(repr(drawn))
+    if len(Outside(key).lines()) == 1:
+        raise ValueError("again")
+    await ctx.sleep(timedelta(milliseconds=1))
+    return drawn
+
+
+@pytest.mark.rule("R12")
+async def test_chance_and_time_are_the_same_on_every_replay(caller: Outer, key: str) -> None:
+    drawn = await play(caller, draws, key)
+    assert set(Outside(key).lines()) == {repr(drawn)}
+    assert len(Outside(key).lines()) > 1
+    assert drawn[1] != drawn[3]
+    assert abs(datetime.fromisoformat(drawn[2]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+@script
+async def fails_at_first(ctx: Any, key: str) -> int:
+    times = Outside(key).write("tried")
+    if times < 3:
+        raise ValueError("not yet")
+    return times
+
+
+@pytest.mark.rule("R13")
+async def test_failed_attempts_are_retried(caller: Outer, key: str) -> None:
+    assert await play(caller, fails_at_first, key) == 3
+
+
+@script
+async def always_fails(ctx: Any, key: str) -> None:
+    Outside(key).write("tried")
+    raise ValueError("never")
+
+
+@pytest.mark.rule("R13")
+async def test_spent_attempts_fail_where_the_policy_says_so(caller: Outer, key: str) -> None:
+    with pytest.raises(TerminalError):
+        await play(caller, always_fails, key)
+    assert len(Outside(key).lines()) == 4
+
+
+@script
+async def cleans_up(ctx: Any, key: str) -> str:
+    awakeable = ctx.awakeable(str)
+    await ctx.run("id", lambda: Outside(key).write(awakeable.id), type=int)
+    try:
+        return str(await awakeable)
+    finally:
+        ctx.set("cleaned", True)
+        Outside(key).write("finally")
+        await ctx.run("after", lambda: Outside(f"{key}-after").write("after"), type=int)
+
+
+@pytest.mark.rule("R17")
+async def test_cleaning_up_after_an_attempt_that_is_over_is_inert(running: Running, key: str) -> None:
+    call = send(running.caller, cleans_up, key, key=key)
+    id = await call.invocation_id()
+    while not Outside(key).lines():
+        await asyncio.sleep(0.01)
+    await running.restart()
+    assert Outside(f"{key}-after").lines() == []
+    await running.caller.resolve_awakeable(Outside(key).lines()[0], "settled")
+    await running.caller.invocation(id).result()
+    assert Outside(f"{key}-after").lines() == ["after"]
+    assert Outside(key).lines().count("finally") >= 2
+
+
+@script
+async def speaks(ctx: Any, argument: Any) -> None:
+    ctx.logger.info("before")
+    await ctx.sleep(timedelta(milliseconds=1))
+    ctx.logger.info("between")
+    await begin(ctx, fails_silently)
+    ctx.logger.info("after")
+
+
+@script
+async def fails_silently(ctx: Any, argument: Any) -> None:
+    pass
+
+
+@pytest.mark.rule("R10")
+async def test_the_logger_says_everything_once(caller: Outer, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "restate_runtime.handler"):
+        await play(caller, speaks)
+    said = [record.getMessage().rpartition("] ")[2] for record in caplog.records if record.levelname == "INFO"]
+    assert said == ["before", "between", "after"]

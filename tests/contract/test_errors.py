@@ -1,0 +1,173 @@
+"""Terminal errors, cancellation and kills: R11, R15, R16."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from restate_runtime import Code, TerminalError, gather
+
+from .engines import Outer, reached
+from .services import Outside, begin, play, script, send
+
+LONG = timedelta(hours=1)
+
+
+@script
+async def fails(ctx: Any, argument: Any) -> None:
+    code, message = argument
+    raise TerminalError(message, Code[code])
+
+
+@script
+async def passes_on(ctx: Any, argument: Any) -> None:
+    await begin(ctx, fails, argument)
+
+
+@pytest.mark.rule("R11")
+@pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK], ids=lambda code: code.name)
+async def test_errors_reach_the_caller_unchanged(caller: Outer, code: Code) -> None:
+    with pytest.raises(TerminalError) as caught:
+        await play(caller, passes_on, [code.name, f"because {code.name} ü"])
+    assert caught.value == TerminalError(f"because {code.name} ü", code)
+
+
+@script
+async def writes_and_fails(ctx: Any, argument: Any) -> None:
+    ctx.set("kept", True)
+    raise TerminalError("failed")
+
+
+@script
+async def reads_kept(ctx: Any, argument: Any) -> bool | None:
+    return await ctx.get("kept", bool)  # type: ignore[no-any-return]
+
+
+@pytest.mark.rule("R11")
+async def test_state_written_before_a_terminal_error_stays(caller: Outer, key: str) -> None:
+    with pytest.raises(TerminalError):
+        await play(caller, writes_and_fails, key=key)
+    assert await play(caller, reads_kept, key=key) is True
+
+
+@script
+async def is_cancelled(ctx: Any, key: str) -> list[str]:
+    await ctx.run("begun", lambda: Outside(key).write("begun"), type=int)
+    try:
+        await ctx.sleep(LONG)
+    except TerminalError as error:
+        await ctx.sleep(timedelta(milliseconds=1))
+        return [error.code.name, await ctx.run("compensate", lambda: "compensated", type=str)]
+    return []
+
+
+async def begun(key: str, lines: int = 1) -> None:
+    while len(Outside(key).lines()) < lines:
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.rule("R15")
+async def test_cancel_raises_once_and_later_awaits_work(caller: Outer, key: str) -> None:
+    handle = send(caller, is_cancelled, key)
+    await begun(key)
+    await handle.cancel()
+    assert (await handle.result()).text == '["CANCELLED", "compensated"]'
+
+
+@script
+async def waits_below(ctx: Any, key: str) -> None:
+    try:
+        await ctx.run("begun", lambda: Outside(key).write("begun"), type=int)
+        await ctx.sleep(LONG)
+    except TerminalError as error:
+        name = error.code.name
+        await ctx.run("cancelled", lambda: Outside(key).write(name), type=int)
+        raise
+
+
+@script
+async def calls_below(ctx: Any, key: str) -> str:
+    background = send(ctx, waits_below, f"{key}-background")
+    await background.invocation_id()
+    try:
+        await gather(begin(ctx, waits_below, key), begin(ctx, waits_below, key))
+    except TerminalError as error:
+        return error.code.name
+    return ""
+
+
+@pytest.mark.rule("R15")
+async def test_awaited_calls_are_cancelled_and_background_calls_are_not(caller: Outer, key: str) -> None:
+    handle = send(caller, calls_below, key)
+    await begun(key, 2)
+    await begun(f"{key}-background")
+    await handle.cancel()
+    assert (await handle.result()).text == '"CANCELLED"'
+    await begun(key, 4)
+    assert sorted(Outside(key).lines()) == ["CANCELLED", "CANCELLED", "begun", "begun"]
+    assert Outside(f"{key}-background").lines() == ["begun"]
+
+
+@script
+async def holds(ctx: Any, key: str) -> None:
+    await ctx.run("begun", lambda: Outside(key).write("begun"), type=int)
+    await ctx.sleep(LONG)
+
+
+@pytest.mark.rule("R15")
+async def test_an_invocation_in_an_inbox_ends_at_once(caller: Outer, key: str) -> None:
+    holder = send(caller, holds, key, key=key)
+    await begun(key)
+    waiting = send(caller, holds, f"{key}-waiting", key=key)
+    await reached(waiting, "inboxed")
+    await waiting.cancel()
+    with pytest.raises(TerminalError) as caught:
+        await waiting.result()
+    assert caught.value.code is Code.CANCELLED
+    assert await holder.status() in ("running", "suspended")
+    assert Outside(f"{key}-waiting").lines() == []
+
+
+@script
+async def cancels(ctx: Any, key: str) -> str:
+    handle = send(ctx, is_cancelled, key)
+    id = await handle.invocation_id()
+    await _wait(ctx, key)
+    ctx.cancel(id)
+    return (await handle.result()).text  # type: ignore[no-any-return]
+
+
+@script
+async def cancels_by_handle(ctx: Any, key: str) -> str:
+    handle = send(ctx, is_cancelled, key)
+    await _wait(ctx, key)
+    await handle.cancel()
+    return (await handle.result()).text  # type: ignore[no-any-return]
+
+
+async def _wait(ctx: Any, key: str) -> None:
+    async def until_begun() -> int:
+        await begun(key)
+        return 1
+
+    await ctx.run("until begun", until_begun)
+
+
+@pytest.mark.rule("R15")
+@pytest.mark.parametrize("body", [cancels, cancels_by_handle])
+async def test_handlers_cancel(caller: Outer, key: str, body: Any) -> None:
+    assert await play(caller, body, key) == '["CANCELLED", "compensated"]'
+
+
+@pytest.mark.rule("R16")
+async def test_a_kill_frees_the_key_at_once(caller: Outer, key: str) -> None:
+    holder = send(caller, holds, key, key=key)
+    await begun(key)
+    await holder.kill()
+    with pytest.raises(TerminalError) as caught:
+        await holder.result()
+    assert caught.value.code is Code.ABORTED
+    assert await play(caller, reads_kept, key=key) is None
