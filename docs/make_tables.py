@@ -38,7 +38,7 @@ def options_page() -> str:
 def shown(default: object) -> str:
     """A default as it is written in a configuration file."""
     match default:
-        case None:
+        case None | ():
             return ""
         case bool():
             return f"`{str(default).lower()}`"

@@ -20,7 +20,7 @@ from .retry import RetryPolicy
 if TYPE_CHECKING:
     from .web.server import Server
 
-__all__ = ["App", "Started"]
+__all__ = ["App", "Started", "bare_app"]
 
 
 class App:
@@ -77,6 +77,13 @@ class App:
         serve_forever(self, load_options({"ingress": DEFAULT_INGRESS, "admin": DEFAULT_ADMIN} | options))
 
 
+def bare_app() -> App:
+    """An App without services of its own: deployments host everything."""
+    app = object.__new__(App)
+    app.registry = Registry((), may_be_empty=True)
+    return app
+
+
 class Started:
     """A runtime from entering to leaving."""
 
@@ -93,6 +100,7 @@ class Started:
         runtime = self._runtime = Runtime(machinery)
         try:
             machinery.start()
+            await machinery.outposts.register_configured()
             await self._listen(runtime)
         except BaseException:
             await self._stop_servers(0)

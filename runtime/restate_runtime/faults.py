@@ -55,4 +55,5 @@ FAULTS: tuple[Fault, ...] = (
     Fault("RT0601", "An endpoint that cannot be discovered", "Nothing answers at the URL, or what answers is no service endpoint, or it refuses the runtime's signature.", "Start the endpoint, or correct the URL; an endpoint with `identity_keys` needs the public key of this runtime."),
     Fault("RT0602", "An endpoint of another protocol version", "Endpoint and runtime have no version of the service protocol in common.", "Use an SDK that speaks one of the versions in the message."),
     Fault("RT0603", "An endpoint whose services cannot be taken", "What the endpoint says about its services breaks a rule: a name, a kind, or an option.", "Correct what the message names, at the endpoint."),
+    Fault("RT0604", "A deployment that does not fit", "A service of the endpoint is of another kind than it was, or is bound by the App of this runtime.", "Give the service another name, or take it out of one of the two."),
 )

@@ -42,6 +42,7 @@ class Endpoint:
     log: Path
     port: int = field(default_factory=free_port)
     http1: bool = False
+    variant: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +51,7 @@ class Endpoint:
 
     def start(self) -> None:
         arguments = [sys.executable, str(HERE / "foreign_endpoint.py"), str(self.port), *(["http1"] if self.http1 else [])]
-        environment = {**os.environ, "FOREIGN_LOG": str(self.log), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "FOREIGN_LOG": str(self.log), "FOREIGN_VARIANT": self.variant, "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     async def ready(self) -> None:

@@ -231,9 +231,30 @@ async def status(ctx: WorkflowSharedContext) -> str | None:
     return await ctx.get("status", type_hint=str)
 
 
+def other_greeter() -> Service:
+    other = Service("Greeter")
+
+    async def greet(ctx: Context, name: str) -> str:
+        return f"Goodbye {name}!"
+
+    async def waits(ctx: Context, name: str) -> str:
+        return "not waiting"
+
+    other.handler()(greet)
+    other.handler()(waits)
+    return other
+
+
 def main() -> None:
     http1 = sys.argv[2:] == ["http1"]
-    app = restate.app(services=[greeter, counter, signup], protocol="request_response" if http1 else "bidi")
+    services: list[Any] = [greeter, counter, signup]
+    match os.environ.get("FOREIGN_VARIANT"):
+        case "other":  # another version of the greeter, and nothing else
+            services = [other_greeter()]
+        case "kind":  # the counter is no virtual object any more
+            services = [Service("Counter")]
+            services[0].handler("add")(greet)
+    app = restate.app(services=services, protocol="request_response" if http1 else "bidi")
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{sys.argv[1]}"]
     config.accesslog = None

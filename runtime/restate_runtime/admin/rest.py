@@ -14,6 +14,7 @@ from ..errors import Code, TerminalError
 from ..web.errors import CallError, json_response
 from ..web.server import Server, listen, path_parts, read_body
 from ..web.values import read_reason, read_value
+from .deployments import deployment, deployments
 
 __all__ = ["start_admin"]
 
@@ -71,6 +72,12 @@ class _Admin:
             case ["services", service, "state", key, name]:
                 _expect(request, "GET")
                 return json_response(self._state_value(service, key, name))
+            case ["deployments"]:
+                _expect(request, "GET", "POST")
+                return await deployments(self._engine, request)
+            case ["deployments", id]:
+                _expect(request, "GET", "DELETE")
+                return await deployment(self._engine, request, id)
             case ["invocations"]:
                 _expect(request, "GET")
                 return json_response(self._invocations(request))

@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import RuntimeFault
 from .awakeables import awakeables
 from .calls import call, send
+from .deployments import deployments
 from .doctor import doctor, explain
 from .endpoint import endpoint
 from .look import invocations, state
@@ -38,7 +39,7 @@ def cli() -> None:
     """Hosts, calls and looks at services that are described by .proto contracts."""
 
 
-for _command in (serve, endpoint, call, send, services, state, doctor, explain, invocations, awakeables):
+for _command in (serve, endpoint, call, send, services, state, doctor, explain, invocations, awakeables, deployments):
     cli.add_command(_command)
 
 

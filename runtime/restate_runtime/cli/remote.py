@@ -160,6 +160,20 @@ class Admin:
         rows: list[dict[str, Any]] = self._ask(path)
         return [row for row in rows if name is None or row["key"] == name]
 
+    def deployments(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._ask("/deployments")
+        return rows
+
+    def register(self, url: str, *, force: bool, http1: bool) -> dict[str, Any]:
+        """Registers an endpoint; its row, and `created`: whether something has changed."""
+        body = json.dumps({"uri": url, "force": force, "use_http_11": http1}).encode()
+        row: dict[str, Any] = self._ask("/deployments", "POST", body, {"Content-Type": "application/json"})
+        return row
+
+    def remove_deployment(self, id: str, *, force: bool) -> None:
+        """Forgets a deployment."""
+        self._ask(f"/deployments/{_part(id)}{'?force=true' if force else ''}", "DELETE")
+
     def change(self, invocation_id: str, verb: str) -> None:
         """Does something to an invocation: `cancel`, `kill`, `pause`, `resume` or `purge`."""
         self._ask(f"/invocations/{_part(invocation_id)}/{verb}", "PATCH")

@@ -29,6 +29,8 @@ def _flag(entry: Field[Any]) -> Callable[[Decorated], Decorated]:
     text = entry.metadata["help"]
     if isinstance(entry.default, bool):
         return click.option(flag, entry.name, is_flag=True, default=None, help=text)
+    if isinstance(entry.default, tuple):
+        return click.option(flag, entry.name, multiple=True, default=None, metavar="VALUE", help=text)
     # Values stay text: the options' own table converts them, with the same messages wherever they come from.
     return click.option(flag, entry.name, metavar="VALUE", help=f"{text}{_shown_default(entry)}")
 
@@ -43,26 +45,30 @@ def _shown_default(entry: Field[Any]) -> str:
 
 
 @click.command()
-@click.argument("target", metavar="MODULE:APP")
+@click.argument("target", metavar="[MODULE:APP]", required=False)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options from a file, a key for each option.")
 @click.option("--json", "json_output", is_flag=True, help="Print the addresses as JSON.")
 @_option_flags
-def serve(target: str, config: Path | None, json_output: bool, **given: Any) -> None:
+def serve(target: str | None, config: Path | None, json_output: bool, **given: Any) -> None:
     """Hosts an App: everything in this process, SQLite in --data-dir.
 
-    MODULE:APP is a module that can be imported from the working directory, and the name of the App in it. One line with the addresses is
-    printed once the runtime can serve. SIGTERM and Ctrl-C stop it gracefully, a second signal at once.
+    MODULE:APP is a module that can be imported from the working directory, and the name of the App in it; without it, all services are
+    those of deployments: of each --deployment, and of those that were registered before. One line with the addresses is printed once the
+    runtime can serve. SIGTERM and Ctrl-C stop it gracefully, a second signal at once.
 
     Every option is also a variable RESTATE_RUNTIME_* and a key of the TOML file.
     """
-    options = load_options(given, config=config)
+    options = load_options({name: value or None if value == () else value for name, value in given.items()}, config=config)
+    if target is None and not options.deployment and options.data_dir is None:
+        raise click.UsageError("missing argument 'MODULE:APP': name an App, or endpoints with --deployment URL")
     use_working_directory()
     hidden = hidden_modules()
     if hidden is not None:
         raise hidden
+    from ..app import bare_app
     from ..serving import DEFAULT_ADMIN, DEFAULT_INGRESS, serve_forever  # imports the engine, and with it the modules that could be hidden
     from .load import load_app
 
     options = replace(options, ingress=options.ingress or DEFAULT_INGRESS, admin=options.admin or DEFAULT_ADMIN)
-    app = load_app(target)
+    app = load_app(target) if target is not None else bare_app()
     serve_forever(app, options, json_output=json_output)

@@ -11,8 +11,6 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any
 
 from ..errors import Code, TerminalError
 from ..journal.events import Event, ServicesChanged
@@ -98,7 +96,7 @@ class Deployments:
         before = next((deployment for deployment in self.all() if deployment.address.url == found.address.url), None)
         id = _new_id() if before is None else before.id
         deployment = make_deployment(id, self._now_ms(), found, {name: self._next_revision(name) for name in found.manifest.services})
-        if before is not None and not force and _same(before, deployment):
+        if before is not None and _same(before, deployment) and (not force or self._is_newest(before)):
             return before, False
         if before is not None and not force:
             raise TerminalError(
@@ -118,8 +116,8 @@ class Deployments:
         """Forgets a deployment; its services go back to the one before it, where there is one.
 
         Raises:
-            TerminalError: NOT_FOUND; FAILED_PRECONDITION while invocations that are not completed are pinned to it, unless `force` is given:
-                they go on at the newest deployment then, as far as their journals match.
+            TerminalError: NOT_FOUND; FAILED_PRECONDITION while invocations that are not completed began on it, unless `force` is given:
+                then they go on at the newest deployment, as far as their journals match.
         """
         deployment = self._all.get(id)
         if deployment is None:
@@ -165,6 +163,9 @@ class Deployments:
         found = [deployment.services[name] for deployment in self._all.values() if name in deployment.services]
         return max(found, key=lambda service: service.revision, default=None)
 
+    def _is_newest(self, deployment: Deployment) -> bool:
+        return all(self._newest(name) is service for name, service in deployment.services.items())
+
     def _next_revision(self, name: str) -> int:
         known = self._newest(name)
         return 1 if known is None else known.revision + 1
@@ -178,38 +179,6 @@ class Deployments:
             self._registry.remove(name)
         else:
             self._registry.add(HostedService(name=name, kind=newest.kind, methods=newest.methods, descriptor=newest.descriptor))
-
-    # --- for people
-
-    def describe_known(self, id: str) -> dict[str, Any]:
-        """The row of the deployment of that id.
-
-        Raises:
-            TerminalError: NOT_FOUND.
-        """
-        deployment = self._all.get(id)
-        if deployment is None:
-            raise TerminalError(f"there is no deployment '{id[:100]}'", Code.NOT_FOUND)
-        return self.describe(deployment)
-
-    def describe(self, deployment: Deployment) -> dict[str, Any]:
-        """A row of sys_deployment, with its services."""
-        lowest, highest = deployment.manifest.versions
-        return {
-            "id": deployment.id,
-            "ty": "http",
-            "endpoint": deployment.address.url,
-            "created_at": datetime.fromtimestamp(deployment.created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-            "protocol_type": "BidiStream" if deployment.bidirectional else "RequestResponse",
-            "http_version": "HTTP/1.1" if deployment.address.http1 else "HTTP/2.0",
-            "min_service_protocol_version": lowest,
-            "max_service_protocol_version": highest,
-            "pinned_invocations": self.pinned(deployment.id),
-            "services": [
-                {"name": service.name, "ty": service.ty, "revision": service.revision, "handlers": sorted(service.methods)}
-                for _, service in sorted(deployment.services.items())
-            ],
-        }
 
 
 def _is_bound(service: HostedService) -> bool:

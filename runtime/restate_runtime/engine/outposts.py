@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import RuntimeFault, TerminalError
 from ..journal.waits import Wait
 from .driver import Driver
 from .options import Options
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Outposts"]
 
+_LOG = logging.getLogger("restate_runtime.remote")
+_FIRST_TRY_S = 5
+_RETRY_S = 0.2
+_LONGEST_RETRY_S = 5.0
+
 
 class Outposts:
     """Brings the remote driver to life with the first deployment, and ends it."""
@@ -31,6 +39,8 @@ class Outposts:
         self._client: Client | None = None
         self._driver: RemoteDriver | None = None
         self._deployments: Deployments | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._reported: dict[str, str] = {}
 
     def open(self, stored: Sequence[Row]) -> None:
         """At a start: takes up what was registered before."""
@@ -69,17 +79,68 @@ class Outposts:
         batch.update(dict.fromkeys(gone))
         committer.end_transition()
 
+    # --- those of the options
+
+    async def register_configured(self) -> None:
+        """Registers the endpoints that the options name. Those that do not answer yet are tried until they do.
+
+        Raises:
+            RuntimeFault: RT0602 to RT0604, an endpoint that answers cannot be registered.
+        """
+        missing = [url for url in self._options.deployment if not await self._register(url)]
+        if missing:
+            self._task = asyncio.get_running_loop().create_task(self._register_later(missing))
+
+    async def _register(self, url: str) -> bool:
+        # What runs at a URL of the options is what the operator wants there: a change needs no other word.
+        try:
+            async with asyncio.timeout(_FIRST_TRY_S):
+                await self.deployments.register(url, force=True)
+        except TimeoutError:
+            self._report(url, "it does not answer")
+            return False
+        except RuntimeFault as fault:
+            if fault.code != "RT0601":
+                raise
+            self._report(url, str(fault))
+            return False
+        except TerminalError as error:
+            raise RuntimeFault("RT0604", error.message) from None
+        return True
+
+    async def _register_later(self, urls: list[str]) -> None:
+        delay_s = _RETRY_S
+        while urls:
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 1.5, _LONGEST_RETRY_S)
+            for url in list(urls):
+                try:
+                    if await self._register(url):
+                        urls.remove(url)
+                except RuntimeFault as fault:
+                    _LOG.error("%s", fault)
+                    urls.remove(url)
+
+    def _report(self, url: str, text: str) -> None:
+        if self._reported.get(url) != text:
+            self._reported[url] = text
+            _LOG.warning("the deployment at %s is not registered yet: %s", url, text)
+
     def wait_of(self, seq: int) -> Wait | None:
         """What an attempt in memory waits for, for people."""
         return self._local.wait_of(seq) or (None if self._driver is None else self._driver.wait_of(seq))
 
     async def stop(self, timeout_s: float) -> None:
         """Asks everything that runs elsewhere to suspend."""
+        if self._task is not None:
+            self._task.cancel()
         if self._driver is not None:
             await self._driver.stop(timeout_s)
 
     def drop(self) -> None:
         """Every attempt elsewhere is over, at once."""
+        if self._task is not None:
+            self._task.cancel()
         if self._driver is not None:
             self._driver.drop()
 

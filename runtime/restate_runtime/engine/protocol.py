@@ -66,6 +66,11 @@ class Inspector(Protocol):
         ...
 
 
+    def deployments(self) -> list[dict[str, Any]]:
+        """Rows of sys_deployment with their `services`, oldest first."""
+        ...
+
+
 class Engine(Protocol):
     """Takes calls from outside and answers once they are durable.
 
@@ -145,4 +150,17 @@ class Engine(Protocol):
 
     async def set_public(self, service: str, public: bool | None) -> None:
         """Opens or closes a service to callers outside, and returns once that is stored; with `None` code and contract decide again."""
+        ...
+
+    async def register_deployment(self, url: str, *, force: bool = False, http1: bool = False) -> dict[str, Any]:
+        """Sends new invocations of an endpoint's services there; its row, and `created`: whether something has changed.
+
+        Raises:
+            RuntimeFault: there is no endpoint that could be registered.
+            TerminalError: it does not go together with what is known.
+        """
+        ...
+
+    async def remove_deployment(self, id: str, *, force: bool = False) -> None:
+        """Forgets a deployment. Raises FAILED_PRECONDITION while invocations began on it, unless `force` is given."""
         ...

@@ -251,6 +251,7 @@ class Registry:
         services: implementations; each an instance of a generated base.
         retry: an invocation retry policy for all of them, before the runtime's.
         private: those that callers outside cannot reach.
+        may_be_empty: everything may be hosted elsewhere.
 
     Attributes:
         services: by full name; `add`, `remove` and `set_public` replace entries.
@@ -261,7 +262,14 @@ class Registry:
             a private one that is not among them.
     """
 
-    def __init__(self, services: Iterable[Service], retry: RetryPolicy | None = None, private: Iterable[PrivateService] = ()) -> None:
+    def __init__(
+        self,
+        services: Iterable[Service],
+        retry: RetryPolicy | None = None,
+        private: Iterable[PrivateService] = (),
+        *,
+        may_be_empty: bool = False,
+    ) -> None:
         self.services: dict[str, HostedService] = {}
         self.revision = 0
         self._public: dict[str, bool] = {}
@@ -271,7 +279,7 @@ class Registry:
             if descriptor.name in bound:
                 raise RuntimeFault("RT0104", f"the service {descriptor.name} is bound twice")
             bound[descriptor.name] = service
-        if not bound:
+        if not bound and not may_be_empty:
             raise RuntimeFault("RT0102", "the App has no services: pass instances of your implementations, App(TicketService(), ...)")
         closed = _names(private, bound)
         for name, service in bound.items():

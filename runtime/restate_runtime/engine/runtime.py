@@ -320,21 +320,10 @@ class Runtime:
             TerminalError: ALREADY_EXISTS or FAILED_PRECONDITION, it does not go together with what is known.
         """
         self._machinery.check_open()
-        deployments = self._machinery.outposts.deployments
-        deployment, changed = await deployments.register(url, force=force, http1=http1)
+        deployment, changed = await self._machinery.outposts.deployments.register(url, force=force, http1=http1)
         await self._machinery.durable()
-        return deployments.describe(deployment) | {"created": changed}
-
-    def deployments(self) -> list[dict[str, Any]]:
-        """Rows of sys_deployment with their `services`, oldest first."""
-        self._machinery.check_open()
-        deployments = self._machinery.outposts.deployments
-        return [deployments.describe(deployment) for deployment in deployments.all()]
-
-    def describe_deployment(self, id: str) -> dict[str, Any]:
-        """One row of sys_deployment. Raises NOT_FOUND for an unknown id."""
-        self._machinery.check_open()
-        return self._machinery.outposts.deployments.describe_known(id)
+        row = next(row for row in self.inspector.deployments() if row["id"] == deployment.id)
+        return row | {"created": changed}
 
     async def remove_deployment(self, id: str, *, force: bool = False) -> None:
         """Forgets a deployment, and returns once that is stored.

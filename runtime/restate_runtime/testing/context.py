@@ -15,7 +15,7 @@ from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready
 from ..identifiers import FIRST_AWAKEABLE_INDEX, awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
-from ..journal.entries import Failure, Success
+from ..journal.entries import Failure, Ref, Success
 from ..journal.nodes import Leaf, Node
 from ..retry import RetryPolicy
 from ..serde import Value, decode, encode, restore
@@ -62,8 +62,8 @@ class ContextDouble:
         self._refs = 0
         self._settled = 0
         self._awakeables: dict[str, Leaf] = {}
-        self._timers: dict[int, tuple[datetime, Leaf]] = {}
-        self._never: set[int] = set()
+        self._timers: dict[Ref, tuple[datetime, Leaf]] = {}
+        self._never: set[Ref] = set()
         self._waker: asyncio.Future[None] | None = None
 
     # --- what a test does

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ...descriptors import ServiceDescriptor, ServiceKind
 from ..registry import HostedMethod, Privacy
@@ -14,7 +15,7 @@ from .frames import Version
 from .manifest import Handler, HandlerType, Manifest, Service, ServiceType, parse_manifest
 from .transport import Address
 
-__all__ = ["Deployment", "RemoteMethod", "RemoteService", "load_deployment", "make_deployment"]
+__all__ = ["Deployment", "RemoteMethod", "RemoteService", "describe", "load_deployment", "make_deployment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,16 +159,14 @@ def _hosted(deployment: str, service: Service, revision: int) -> RemoteService:
 def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKind) -> RemoteMethod:
     settings = handler.settings
     run_once = handler.type is HandlerType.WORKFLOW
-    if settings.private and not service.settings.private:
-        privacy = Privacy.METHOD
-    else:
-        privacy = Privacy.SERVICE if settings.private else Privacy.OPEN
+    # A handler's own word stays; the service's can be changed by what is stored.
+    closed = Privacy.SERVICE if service.settings.private else Privacy.METHOD
     return RemoteMethod(
         service=service.name,
         name=handler.name,
         kind=kind,
         shared=handler.type is HandlerType.SHARED,
-        privacy=privacy,
+        privacy=closed if settings.private else Privacy.OPEN,
         content_type=handler.output.content_type or "application/octet-stream",
         options=(settings.retry,),
         inactivity_timeout=settings.inactivity_timeout,
@@ -178,3 +177,29 @@ def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKi
         lazy_state=bool(settings.lazy_state),
         abort_timeout=settings.abort_timeout,
     )
+
+
+def describe(deployment: Deployment, pinned: int) -> dict[str, Any]:
+    """A row of sys_deployment, with its services.
+
+    Args:
+        deployment: as it is stored.
+        pinned: invocations that are not completed and began on it.
+    """
+    lowest, highest = deployment.manifest.versions
+    return {
+        "id": deployment.id,
+        "ty": "http",
+        "endpoint": deployment.address.url,
+        "created_at": datetime.fromtimestamp(deployment.created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "protocol_type": "BidiStream" if deployment.bidirectional else "RequestResponse",
+        "http_version": "HTTP/1.1" if deployment.address.http1 else "HTTP/2.0",
+        "sdk_version": deployment.server or None,
+        "min_service_protocol_version": lowest,
+        "max_service_protocol_version": highest,
+        "pinned_invocations": pinned,
+        "services": [
+            {"name": service.name, "ty": service.ty, "revision": service.revision, "handlers": sorted(service.methods)}
+            for _, service in sorted(deployment.services.items())
+        ],
+    }

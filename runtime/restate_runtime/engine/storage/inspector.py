@@ -278,6 +278,19 @@ class StorageInspector:
             )
         return found
 
+    # --- deployments
+
+    @damage_reported()
+    def deployments(self) -> list[dict[str, Any]]:
+        """Rows of sys_deployment, oldest first."""
+        rows = self._reader.deployments()
+        if not rows:
+            return []
+        from ..remote.hosting import describe, load_deployment  # only a runtime with deployments needs them
+
+        pinned = "SELECT count(*) FROM invocation WHERE status <> 'completed' AND deployment = ?"
+        return [describe(load_deployment(*row), self._connection.execute(pinned, row[:1]).get) for row in rows]
+
     # --- values
 
     def _value(self, value: Value) -> Any:
