@@ -206,3 +206,15 @@ async def test_a_settlement_before_the_await_is_kept(served: Any) -> None:
     id, call = await waiting(served, "a")
     await by_ingress(served, id, "early")
     assert (await call).text == "early"
+
+
+@pytest.mark.parametrize("tag", [b"serde:\xff", b"message:\xff", b"\xff", b"serde:", b"text"])
+async def test_a_tag_that_is_none_is_refused_and_holds_nothing_up(tag: bytes, served: Any) -> None:
+    id, call = await waiting(served, "a")
+    reader, writer = await asyncio.open_connection(*served.http.url.removeprefix("http://").split(":"))
+    lines = f"POST /restate/awakeables/{id}/resolve HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n"
+    writer.write(lines.encode() + b"content-type: application/octet-stream\r\nx-restate-value-tag: " + tag + b"\r\n\r\nx")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400")
+    writer.close()
+    await by_ingress(served, id, "yes")
+    assert (await call).text == "yes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from typing import Any
 
@@ -218,3 +219,25 @@ async def test_a_call_that_waits_when_the_runtime_stops_is_unavailable(served: A
     reply = await call
     assert reply.error[:2] == (503, "unavailable")
     assert reply.headers["x-restate-error-source"] == "ingress"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"x-a: \xff", b"idempotency-key: \xff", b"idempotency-retention-period: \xff", b"content-type: \xff", b"connect-timeout-ms: \xff"],
+)
+async def test_a_header_that_is_no_utf8_is_refused_and_holds_nothing_up(line: bytes, served: Any) -> None:
+    body = b'{"name": "a", "amount": 1}'
+    kind = b"" if line.startswith(b"content-type") else b"content-type: application/json\r\n"
+    reader, writer = await asyncio.open_connection(*served.http.url.removeprefix("http://").split(":"))
+    writer.write(
+        b"POST /sample.v1.Counter/Add HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: %d\r\n" % len(body)
+        + kind
+        + line
+        + b"\r\n\r\n"
+        + body
+    )
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 415")), answer
+    assert b'"code":"invalid_argument"' in answer
+    assert (await served.http.post(ADD, {"name": "a", "amount": 1})).json == {"value": "1"}

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from dev.restate import events_pb2 as dev_dot_restate_dot_events__pb2
 from dev.restate import ext_pb2 as dev_dot_restate_dot_ext__pb2
+from dev.restate import options_pb2 as dev_dot_restate_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16sample/v1/events.proto\x12\tsample.v1\x1a\x18\x64\x65v/restate/events.proto\x1a\x15\x64\x65v/restate/ext.proto\"\x9d\x01\n\x04Page\x12\x12\n\x04\x66\x65\x65\x64\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x12\n\x04text\x18\x02 \x01(\tB\x04\x90\x82\x19\x01\x12/\n\x05\x61\x62out\x18\x03 \x03(\x0b\x32\x1a.sample.v1.Page.AboutEntryB\x04\x90\x82\x19\x02\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\x05\x1a,\n\nAboutEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\".\n\x04\x42lob\x12\x12\n\x04\x66\x65\x65\x64\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x04\x90\x82\x19\x01\",\n\x08Question\x12\x12\n\x04\x66\x65\x65\x64\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x0c\n\x04text\x18\x02 \x01(\t2\xc2\x01\n\x04\x46\x65\x65\x64\x12(\n\x04Read\x12\x0f.sample.v1.Page\x1a\x0f.sample.v1.Page\x12)\n\x05Store\x12\x0f.sample.v1.Blob\x1a\x0f.sample.v1.Blob\x12.\n\x04Take\x12\x12.dev.restate.Event\x1a\x12.dev.restate.Event\x12/\n\x03\x41sk\x12\x13.sample.v1.Question\x1a\x13.sample.v1.Question\x1a\x04\x90\x82\x19\x01\x32>\n\x06Stream\x12.\n\x04Take\x12\x12.dev.restate.Event\x1a\x12.dev.restate.Event\x1a\x04\x90\x82\x19\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16sample/v1/events.proto\x12\tsample.v1\x1a\x18\x64\x65v/restate/events.proto\x1a\x15\x64\x65v/restate/ext.proto\x1a\x19\x64\x65v/restate/options.proto\"\x9d\x01\n\x04Page\x12\x12\n\x04\x66\x65\x65\x64\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x12\n\x04text\x18\x02 \x01(\tB\x04\x90\x82\x19\x01\x12/\n\x05\x61\x62out\x18\x03 \x03(\x0b\x32\x1a.sample.v1.Page.AboutEntryB\x04\x90\x82\x19\x02\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\x05\x1a,\n\nAboutEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\".\n\x04\x42lob\x12\x12\n\x04\x66\x65\x65\x64\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x04\x90\x82\x19\x01\",\n\x08Question\x12\x12\n\x04\x66\x65\x65\x64\x18\x01 \x01(\tB\x04\x90\x82\x19\x00\x12\x0c\n\x04text\x18\x02 \x01(\t2\xcb\x01\n\x04\x46\x65\x65\x64\x12(\n\x04Read\x12\x0f.sample.v1.Page\x1a\x0f.sample.v1.Page\x12)\n\x05Store\x12\x0f.sample.v1.Blob\x1a\x0f.sample.v1.Blob\x12.\n\x04Take\x12\x12.dev.restate.Event\x1a\x12.dev.restate.Event\x12\x38\n\x03\x41sk\x12\x13.sample.v1.Question\x1a\x13.sample.v1.Question\"\x07\xe2\x82\x19\x03\x08\x90\x1c\x1a\x04\x90\x82\x19\x01\x32\x46\n\x06Stream\x12.\n\x04Take\x12\x12.dev.restate.Event\x1a\x12.dev.restate.Event\x1a\x0c\x90\x82\x19\x00\xe2\x82\x19\x04\x08\x80\xf5$b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,18 +50,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUESTION'].fields_by_name['feed']._serialized_options = b'\220\202\031\000'
   _globals['_FEED']._loaded_options = None
   _globals['_FEED']._serialized_options = b'\220\202\031\001'
+  _globals['_FEED'].methods_by_name['Ask']._loaded_options = None
+  _globals['_FEED'].methods_by_name['Ask']._serialized_options = b'\342\202\031\003\010\220\034'
   _globals['_STREAM']._loaded_options = None
-  _globals['_STREAM']._serialized_options = b'\220\202\031\000'
-  _globals['_PAGE']._serialized_start=87
-  _globals['_PAGE']._serialized_end=244
-  _globals['_PAGE_ABOUTENTRY']._serialized_start=200
-  _globals['_PAGE_ABOUTENTRY']._serialized_end=244
-  _globals['_BLOB']._serialized_start=246
-  _globals['_BLOB']._serialized_end=292
-  _globals['_QUESTION']._serialized_start=294
-  _globals['_QUESTION']._serialized_end=338
-  _globals['_FEED']._serialized_start=341
-  _globals['_FEED']._serialized_end=535
-  _globals['_STREAM']._serialized_start=537
-  _globals['_STREAM']._serialized_end=599
+  _globals['_STREAM']._serialized_options = b'\220\202\031\000\342\202\031\004\010\200\365$'
+  _globals['_PAGE']._serialized_start=114
+  _globals['_PAGE']._serialized_end=271
+  _globals['_PAGE_ABOUTENTRY']._serialized_start=227
+  _globals['_PAGE_ABOUTENTRY']._serialized_end=271
+  _globals['_BLOB']._serialized_start=273
+  _globals['_BLOB']._serialized_end=319
+  _globals['_QUESTION']._serialized_start=321
+  _globals['_QUESTION']._serialized_end=365
+  _globals['_FEED']._serialized_start=368
+  _globals['_FEED']._serialized_end=571
+  _globals['_STREAM']._serialized_start=573
+  _globals['_STREAM']._serialized_end=643
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import abc
+from datetime import timedelta
 from typing import Final
 
 import restate_runtime as restate
@@ -72,6 +73,7 @@ FEED: Final = restate.ServiceDescriptor(
             key_field="feed",
             descriptor=_feed.methods_by_name["Ask"],
             comments="No event.",
+            retention=timedelta(hours=1),
         ),
     ),
 )
@@ -180,6 +182,7 @@ STREAM: Final = restate.ServiceDescriptor(
             event_metadata_field="attributes",
         ),
     ),
+    retention=timedelta(days=7),
 )
 """sample.v1.Stream, as the runtime knows it."""
 

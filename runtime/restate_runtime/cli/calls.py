@@ -44,6 +44,8 @@ def _request(path: str, ingress: str, body: str, idempotency_key: str | None) ->
     text = sys.stdin.read() if body == "-" else body
     headers = {"Content-Type": "application/json"}
     if idempotency_key is not None:
+        if not idempotency_key or not idempotency_key.isprintable() or idempotency_key != idempotency_key.strip():
+            raise click.UsageError("--idempotency-key: it is empty, has control characters, or blanks at an end, which HTTP does not carry")
         headers["Idempotency-Key"] = idempotency_key
     return request("POST", ingress, path, check_json(text, "the request"), headers, option="--ingress", timeout_s=None).body
 

@@ -76,7 +76,9 @@ def request(
     except ValueError:
         raise RuntimeFault("RT0501", f"{option}: '{url}' is no URL: write one such as http://127.0.0.1:8080") from None
     try:
-        connection.request(verb, parts.path.rstrip("/") + path, body, dict(headers or {}))
+        # As bytes: http.client would send text as Latin-1, and the runtime reads UTF-8.
+        encoded: Any = {name: value.encode() for name, value in (headers or {}).items()}
+        connection.request(verb, parts.path.rstrip("/") + path, body, encoded)
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as error:

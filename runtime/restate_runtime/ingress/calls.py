@@ -23,7 +23,7 @@ from ..web.order import ORDER, Turns
 from ..web.server import read_body
 from ..web.values import media_type
 from .events import event_call, is_event_header
-from .headers import forwarded, idempotency_key_of, retention_of, timeout_of
+from .headers import check_utf8, forwarded, idempotency_key_of, retention_of, timeout_of
 
 __all__ = ["INVOCATION_ID", "JSON", "PROTO", "Address", "Calls", "Form", "answer", "content_type", "encoder", "message_of", "wait"]
 
@@ -111,9 +111,7 @@ class Calls:
             accepted["status"] = "PreviouslyAccepted" if submission.attached else "Accepted"
         return json_response(accepted, 202, {INVOCATION_ID: submission.invocation_id})
 
-    async def _submit(
-        self, request: web.BaseRequest, address: Address, kind: str, *, background: bool, delay_ms: int = 0
-    ) -> Submission:
+    async def _submit(self, request: web.BaseRequest, address: Address, kind: str, *, background: bool, delay_ms: int = 0) -> Submission:
         order = request.headers.get(ORDER)
         if order is None:
             call, retention_s = await self._outgoing(request, address, kind, delay_ms)
@@ -144,7 +142,10 @@ class Calls:
         if method.descriptor is None:
             call = OutgoingCall(service=method.service, method=method.name, key=address.key, payload=body)
             given = request.headers.get("Content-Type")
-            call.headers = headers if given is None else {**(headers or {}), "content-type": given}
+            if given is not None:
+                check_utf8("content-type", given)
+                headers = {**(headers or {}), "content-type": given}
+            call.headers = headers
             return call
         message = message_of(body, kind, method)
         if address.key is not None:

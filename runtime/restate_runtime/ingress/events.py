@@ -32,7 +32,7 @@ def event_call(method: HostedMethod, body: bytes, headers: CIMultiDictProxy[str]
     Args:
         method: who handles it.
         body: the payload.
-        headers: of the request; `key` and `attribute-*` belong to the event.
+        headers: of the request, in UTF-8; `key` and `attribute-*` belong to the event.
 
     Raises:
         TerminalError: FAILED_PRECONDITION, the method takes no events; INVALID_ARGUMENT, the event does not fit its input.
@@ -64,7 +64,7 @@ def _key(method: HostedMethod, headers: CIMultiDictProxy[str]) -> str | None:
         raise TerminalError("the header key stands more than once", Code.INVALID_ARGUMENT)
     if method.kind is ServiceKind.KEYED and not any(keys):
         raise TerminalError(f"{method.full_name}: the event has no key: send it in the header key", Code.INVALID_ARGUMENT)
-    return _text(_KEY, keys[0]) if keys else None
+    return keys[0] if keys else None
 
 
 def _payload(method: HostedMethod, message: Any, name: str, body: bytes) -> str | bytes:
@@ -87,14 +87,5 @@ def _attributes(headers: CIMultiDictProxy[str]) -> dict[str, str]:
             name = lower.removeprefix(_ATTRIBUTE)
             if not name:
                 raise TerminalError(f"the header {lower} names no attribute", Code.INVALID_ARGUMENT)
-            text = _text(lower, value)
-            found[name] = f"{found[name]}, {text}" if name in found else text
+            found[name] = f"{found[name]}, {value}" if name in found else value
     return found
-
-
-def _text(header: str, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # the server keeps what is no UTF-8 as surrogates
-        raise TerminalError(f"the header {header} is no UTF-8", Code.INVALID_ARGUMENT) from None
-    return value

@@ -8,7 +8,7 @@ from ..durations import parse_duration
 from ..errors import Code
 from ..web.errors import CallError
 
-__all__ = ["forwarded", "idempotency_key_of", "retention_of", "timeout_of"]
+__all__ = ["check_utf8", "forwarded", "idempotency_key_of", "retention_of", "timeout_of"]
 
 # Of the connection and of HTTP itself, not of the call: a handler does not see them.
 _OWN = frozenset(
@@ -28,6 +28,9 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str] | None:
     """The headers for the handler's `ctx.headers`, names in lower case; `None` where there are none.
 
     A name that stands several times has its values joined with a comma, as HTTP reads them.
+
+    Raises:
+        CallError: a value is no UTF-8.
     """
     found: dict[str, str] | None = None
     for name, value in headers.items():
@@ -40,6 +43,8 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str] | None:
             continue
         if found is None:
             found = {}
+        if not value.isascii():
+            check_utf8(lower, value)
         found[lower] = f"{found[lower]}, {value}" if lower in found else value
     return found
 
@@ -86,8 +91,17 @@ def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
     if key == "":
         raise CallError("the header idempotency-key is empty", Code.INVALID_ARGUMENT)
     if key is not None and not key.isascii():
-        try:
-            key.encode()
-        except UnicodeEncodeError:  # the server keeps what is no UTF-8 as surrogates
-            raise CallError("the header idempotency-key is no UTF-8", Code.INVALID_ARGUMENT) from None
+        check_utf8("idempotency-key", key)
     return key
+
+
+def check_utf8(header: str, value: str) -> None:
+    """Refuses a value that could not be stored.
+
+    Raises:
+        CallError: it is no UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # the server keeps what is no UTF-8 as surrogates
+        raise CallError(f"the header {header} is no UTF-8", Code.INVALID_ARGUMENT) from None

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from ..errors import Code
-from ..serde import RAW, SerdeError, Value, check
+from ..serde import RAW, SerdeError, Value, check, storable
 from .errors import CallError
 from .server import read_body
 
@@ -63,7 +63,7 @@ def _tagged(tag: str, data: bytes) -> Value:
     if tag == "json":
         return json_value(data)
     kind, _, name = tag.partition(":")
-    if tag != RAW and (kind not in ("message", "serde") or not name):
+    if tag != RAW and (kind not in ("message", "serde") or not name or storable(tag) != tag):
         raise CallError(f"{VALUE_TAG} '{tag}' is unknown: write message:FULL.NAME, serde:NAME, json or {RAW}", Code.INVALID_ARGUMENT)
     value = Value(tag, data)
     try:
