@@ -14,8 +14,6 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText
 from sample.v1.sample_restate import CounterClient, CounterSyncClient
 
-from dev.restate.services_pb2 import InvokeRequest
-from dev.restate.services_restate import IngressClient
 from restate_runtime import Code, TerminalError, connect, connect_sync
 
 from .conftest import Process, Serve

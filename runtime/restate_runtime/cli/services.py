@@ -26,7 +26,7 @@ def services(context: click.Context, admin_url: str, data_dir: Path | None, json
     if context.invoked_subcommand is None:
         _list(admin_url, data_dir, json_output)
     elif any(context.get_parameter_source(name) is _GIVEN for name in ("admin_url", "data_dir", "json_output")):
-        raise click.UsageError(f"options stand behind the word: services {context.invoked_subcommand} ...")
+        raise click.UsageError(f"options stand behind the word: services {context.invoked_subcommand} OPTIONS")
 
 
 _GIVEN = click.core.ParameterSource.COMMANDLINE
