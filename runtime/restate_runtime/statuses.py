@@ -36,7 +36,7 @@ _STATUS: Mapping[Code, int] = {
 }
 _CODES = {status: code for code, status in _STATUS.items()}
 _CONFLICT = 409
-_OWN_CONFLICTS = {"killed": Code.ABORTED, "cancelled": Code.CANCELLED}
+_OWN_CONFLICTS = {"killed": Code.ABORTED, "cancelled": Code.CANCELLED, "canceled": Code.CANCELLED}
 """Restate's own failures with the number of ALREADY_EXISTS."""
 
 

@@ -182,7 +182,8 @@ class ClusterCaller:
         rows = json.loads(await self._request("POST", f"{self._server.admin}/query", query, headers))["rows"]
         if not rows:
             raise TerminalError("there is no such invocation", Code.NOT_FOUND)
-        return str(rows[0]["status"])
+        status = str(rows[0]["status"])
+        return "inboxed" if status == "pending" else status
 
     async def cancel_invocation(self, invocation_id: str) -> None:
         await self._request("PATCH", f"{self._server.admin}/invocations/{invocation_id}/cancel")

@@ -10,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from restate_runtime import Caller, InvocationHandle, connect
+from restate_runtime import Caller, Code, InvocationHandle, TerminalError, connect
 
 from .services import make_app
 
-__all__ = ["Engine", "Outer", "Running", "embedded", "reached"]
+__all__ = ["Engine", "Outer", "Running", "embedded", "over", "reached", "until"]
 
 FAST: dict[str, Any] = {"retry_initial_interval": timedelta(milliseconds=2), "retry_max_attempts": 4, "retry_on_exhausted": "fail"}
 
@@ -115,6 +115,15 @@ async def reached(handle: InvocationHandle[Any], *statuses: str) -> str:
     while (status := await handle.status()) not in statuses:
         await asyncio.sleep(0.005)
     return status
+
+
+async def over(handle: InvocationHandle[Any]) -> None:
+    """Waits until the invocation has ended. A cluster keeps nothing of one that it never began."""
+    try:
+        await reached(handle, "completed")
+    except TerminalError as error:
+        if error.code is not Code.NOT_FOUND:
+            raise
 
 
 async def until(condition: Callable[[], object]) -> None:

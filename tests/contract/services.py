@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from restate_runtime import (
     SingletonContext,
     UnkeyedContext,
 )
+from restate_runtime.retry import OnExhausted
 
 Script = Callable[[Any, Any], Awaitable[Any]]
 Body = TypeVar("Body", bound=Script)
@@ -120,10 +122,8 @@ class Board(BoardBase):
 
 def make_app() -> App:
     """The App of the suite: failed attempts are retried fast, and few times."""
-    from datetime import timedelta
-
-    retry: Any = RetryPolicy(
-        initial_interval=timedelta(milliseconds=2), max_interval=timedelta(milliseconds=20), max_attempts=4, on_exhausted="fail"
+    retry = RetryPolicy(
+        initial_interval=timedelta(milliseconds=2), max_interval=timedelta(milliseconds=20), max_attempts=4, on_exhausted=OnExhausted.FAIL
     )
     return App(Echo(), Counter(), Ledger(), Cart(), Board(), retry=retry)
 

@@ -168,8 +168,8 @@ async def test_spent_attempts_fail_where_the_policy_says_so(caller: Outer, key: 
 @script
 async def cleans_up(ctx: Any, key: str) -> str:
     awakeable = ctx.awakeable(str)
-    await ctx.run("id", lambda: Outside(key).write(awakeable.id), type=int)
     try:
+        await ctx.run("id", lambda: Outside(key).write(awakeable.id), type=int)
         return str(await awakeable)
     finally:
         ctx.set("cleaned", True)

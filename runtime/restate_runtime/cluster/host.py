@@ -99,6 +99,7 @@ class Host:
                 await self._idle.wait()
                 if self._leaving:
                     await asyncio.wait(list(self._leaving))
+        self.pool.close()
 
     # --- names and keys
 
