@@ -41,18 +41,15 @@ class Endpoint:
 async def serving(*options: str, bind: str = "127.0.0.1:0", **environment: str) -> AsyncIterator[Endpoint]:
     """Runs endpoint.py on hypercorn until the block ends."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hypercorn", "--bind", bind, *options, "endpoint:app"),
+        # Without worker processes, which would outlive the one that is killed.
+        *(sys.executable, "-m", "hypercorn", "--workers", "0", "--bind", bind, *options, "endpoint:app"),
         cwd=FOLDER,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         stderr=PIPE,
     )
-    reader = None
     try:
         yield Endpoint(process, await announced(process))
-        reader = None
     finally:
-        if reader is not None:
-            reader.cancel()
         if process.returncode is None:
             process.kill()
         await process.communicate()

@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from .exchange import Exchange, Sink
+from .pool import reason
 from .transport import Address, EndpointError, Problem
 
 __all__ = ["Http1Transport"]
@@ -112,7 +113,7 @@ def _explain(where: str, error: Exception) -> EndpointError:
             text = getattr(error.certificate_error, "verify_message", error.certificate_error)
             return EndpointError(Problem.UNREACHABLE, f"{where} has a certificate that is not accepted: {text}")
         case aiohttp.ClientConnectorError():
-            return EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached: {error.os_error.strerror or error.os_error}")
+            return EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached: {reason(error.os_error)}")
         case aiohttp.ClientResponseError() | ValueError():
             return EndpointError(Problem.PROTOCOL, f"{where} does not speak HTTP/1.1: {' '.join(str(error).split())[:200]}")
         case _:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -12,7 +14,7 @@ from .exchange import Exchange, Sink
 from .http2 import Http2Connection
 from .transport import Address, EndpointError, Problem
 
-__all__ = ["Http2Transport", "unreachable"]
+__all__ = ["Http2Transport", "reason", "unreachable"]
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -111,5 +113,15 @@ async def unreachable(where: str, connecting: Coroutine[Any, Any, None], timeout
         raise EndpointError(Problem.UNREACHABLE, f"{where} does not answer within {timeout_s:g} s") from None
     except ssl.SSLCertVerificationError as error:
         raise EndpointError(Problem.UNREACHABLE, f"{where} has a certificate that is not accepted: {error.verify_message}") from None
-    except OSError as error:  # TLS' own among them
-        raise EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached: {error.strerror or error}") from None
+    except ssl.SSLError as error:
+        words = (error.reason or str(error)).lower().replace("_", " ")
+        raise EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached over TLS ({words}): is its URL http?") from None
+    except OSError as error:
+        raise EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached: {reason(error)}") from None
+
+
+def reason(error: OSError) -> str:
+    """What the operating system says, in its own words: asyncio says only that a call failed."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
