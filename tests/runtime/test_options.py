@@ -85,10 +85,15 @@ async def test_a_method_has_an_inactivity_timeout_of_its_own(shop: Shop) -> None
         await ctx.run("publish", lambda: promises.append(promise.id))
         return [await promise]
 
+    @shop.script
+    async def hands_over(ctx: Any) -> list[str]:  # Sleepy is private: callers outside do not reach it
+        handle = CartClient(ctx).sleepy.in_background(Item(user="bob", name=waits.__name__))
+        return [await handle.invocation_id()]
+
     promises: list[str] = []
     async with shop.start(inactivity_timeout=timedelta(hours=1), always_suspend=False) as runtime:
         cart = CartClient(runtime)
-        sleepy = cart.sleepy.in_background(item(waits))
+        sleepy = runtime.invocation((await cart.look(item(hands_over))).names[0])
         await reached(sleepy, "suspended")
         patient = cart.look.in_background(item(waits))
         await until(lambda: len(promises) == 2)
@@ -105,9 +110,13 @@ async def test_it_does_not_suspend_what_goes_on_in_time_nor_what_has_a_side_effe
         await ctx.run("slow", lambda: time.sleep(0.05))
         return ["done"]
 
+    @shop.script
+    async def asks(ctx: Any) -> list[str]:
+        return list((await CartClient(ctx).sleepy(Item(user="bob", name=works.__name__))).names)
+
     lives: list[int] = []
     async with shop.start(always_suspend=False) as runtime:
-        assert (await CartClient(runtime).sleepy(item(works))).names == ["done"]
+        assert (await CartClient(runtime).look(item(asks))).names == ["done"]
     assert lives == [1]
 
 

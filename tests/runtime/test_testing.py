@@ -116,6 +116,10 @@ async def test_methods_by_name(double: Double) -> None:
     double.on(method).returns(b"reply")
     assert await method(b"request") == b"reply"
     assert double.calls(method)[0].request == b"request"
+    keyed = double.method("cart/add", key="k")
+    double.on(keyed).returns(b"")
+    await keyed(b"")
+    assert [call.key for call in double.calls(keyed)] == ["k"]
 
 
 def test_sync_clients(double: Double) -> None:
