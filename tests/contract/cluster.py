@@ -228,8 +228,9 @@ def _error(status: int, data: bytes) -> Exception:
 
 
 class _OnCluster:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, http_11: bool) -> None:
         self._server = server
+        self._http_11 = http_11
         self._port = free_port()
         self._caller = ClusterCaller(server)
         self._endpoint: Endpoint | None = None
@@ -254,7 +255,7 @@ class _OnCluster:
         self._serving = asyncio.get_running_loop().create_task(serving)
 
     async def register(self) -> None:
-        body = json.dumps({"uri": f"http://127.0.0.1:{self._port}", "force": True}).encode()
+        body = json.dumps({"uri": f"http://127.0.0.1:{self._port}", "force": True, "use_http_11": self._http_11}).encode()
         await self._caller._request("POST", f"{self._server.admin}/deployments", body, {"content-type": "application/json"})
 
     async def stop(self) -> None:
@@ -276,12 +277,17 @@ class _OnCluster:
 
 
 class ClusterEngine:
-    """A Restate server on one node."""
+    """A Restate server on one node.
 
-    name = "cluster"
+    Args:
+        name: of the engine.
+        http_11: request and response: every wait that has no result yet is a suspension and a replay.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, http_11: bool = False) -> None:
+        self.name = name
         self.server: Server | None = None
+        self._http_11 = http_11
 
     def missing(self) -> str | None:
         return None if find_server() is not None else "no restate-server: `nox -s cluster_server` fetches one, or set RESTATE_SERVER"
@@ -289,7 +295,7 @@ class ClusterEngine:
     @contextlib.asynccontextmanager
     async def start(self, folder: Path) -> AsyncIterator[Running]:
         assert self.server is not None, "the session's fixture starts it"
-        running = _OnCluster(self.server)
+        running = _OnCluster(self.server, self._http_11)
         await running.start()
         await running.register()
         try:

@@ -20,8 +20,8 @@ def _engines() -> dict[str, Engine]:
     if importlib.util.find_spec("restate") is not None:
         from .cluster import ClusterEngine
 
-        cluster = ClusterEngine()
-        found[cluster.name] = cluster
+        for engine in (ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
+            found[engine.name] = engine
     return found
 
 
@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest) -> Engine:
     """One way to run the App. Without what it needs its tests skip, but never in CI."""
     found = ENGINES[request.param]
     missing = found.missing()
@@ -46,20 +46,24 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    if found.name != "cluster":
-        yield found
-        return
-    from .cluster import ClusterEngine, Server, find_server
+    if found.name.startswith("cluster"):
+        found.server = request.getfixturevalue("server")  # type: ignore[attr-defined]
+    return found
 
-    assert isinstance(found, ClusterEngine)
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Restate server on one node."""
+    from .cluster import Server, find_server
+
     binary = find_server()
     assert binary is not None
-    found.server = Server(binary, tmp_path_factory.mktemp("restate"))
-    found.server.start()
+    server = Server(binary, tmp_path_factory.mktemp("restate"))
+    server.start()
     try:
-        yield found
+        yield server
     finally:
-        found.server.stop()
+        server.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from sample.v1.sample_restate import EchoClient
 from restate_runtime import DeadlineExceeded, TerminalError, as_completed, gather, race, select
 
 from .engines import Outer
-from .services import Outside, play, script
+from .services import Outside, begin, play, script
 
 pytestmark = pytest.mark.rule("R10")
 
@@ -37,30 +37,36 @@ async def test_gather_gives_all_results_in_order(caller: Outer) -> None:
 
 
 @script
-async def fails_with(ctx: Any, argument: Any) -> None:
-    text, after_ms = argument
-    await ctx.sleep(ms(after_ms))
+async def fails_at_once(ctx: Any, text: str) -> None:
     raise TerminalError(text)
 
 
 @script
+async def fails_when_told(ctx: Any, key: str) -> None:
+    told = ctx.awakeable(str)
+    await ctx.run("tell", lambda: Outside(key).write(told.id), type=int)
+    raise TerminalError(await told)
+
+
+@script
 async def gathers_failures(ctx: Any, key: str) -> list[str]:
-    calls = [_failing(ctx, "late", 80), ctx.sleep(LONG), _failing(ctx, "early", 5)]
+    calls = [begin(ctx, fails_when_told, key), ctx.sleep(LONG), begin(ctx, fails_at_once, "early")]
     try:
         await gather(*calls)
     except TerminalError as error:
         first = error.message
+
+    async def told() -> str:
+        while not Outside(key).lines():
+            await asyncio.sleep(0.005)
+        return Outside(key).lines()[0]
+
+    ctx.resolve_awakeable(await ctx.run("told", told), "late")
     try:
         await calls[0]  # it went on
     except TerminalError as error:
         return [first, error.message]
     return [first]
-
-
-def _failing(ctx: Any, text: str, after_ms: float) -> Any:
-    from .services import begin
-
-    return begin(ctx, fails_with, [text, after_ms])
 
 
 async def test_gather_raises_the_first_failure_and_the_others_go_on(caller: Outer, key: str) -> None:
@@ -73,7 +79,7 @@ async def races(ctx: Any, argument: Any) -> list[Any]:
     won = await race(slow, fast)
     name, value = await select(slow=slow, fast=fast)
     try:
-        await race(_failing(ctx, "failed", 1), ctx.sleep(LONG))
+        await race(begin(ctx, fails_at_once, "failed"), ctx.sleep(LONG))
     except TerminalError as error:
         return [won, name, value, error.message]
     return [won, name, value]

@@ -18,7 +18,7 @@ from ..engine.sources import describe_error
 from ..envelope import seal
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
-from ..handler.futures import Awakeable, Call, DurableFuture, terminal_error_of, value_of
+from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, current_handler, misuse
 from ..journal.entries import CANCELLED, Failure, Outcome, Success
 from ..journal.nodes import Leaf, Node
@@ -79,9 +79,7 @@ class Attempt:
         self._unawaited: list[tuple[Leaf, str]] = []
         self._order = 0
         self._raised = 0
-        # An attempt that was suspended goes on with the last of the results that are recorded: what came before it was seen already.
-        known = opening.notifications if opening is not None and not opening.failures else 0
-        self._quiet_until: int | None = known - 1 if known else None
+        self._quiet_until = None if opening is None or opening.failures else host.seen_by(self.id, opening.notifications)
         self._changed = asyncio.Event()
         self._connected = True
 
@@ -154,12 +152,14 @@ class Attempt:
                     case RunWanted(handle):
                         self._actions[handle].start()
                     case Progress.WAIT:
+                        self._quiet_until = None  # everything that was recorded has been seen
                         return
                     case Progress.CANCELLED:
                         self._quiet_until = None
                         self._wake(terminal_error_of(CANCELLED))
                         return
                     case Progress.SUSPENDED:
+                        self.host.suspended(self.id, self._order)
                         self.abandon()
                         return
         except Broken as error:
@@ -305,9 +305,14 @@ class Attempt:
     def _leaf(self, handle: int, convert: Convert) -> Leaf:
         leaf = Leaf(handle)
         self._open[handle] = leaf, convert
-        if self._machine.has(handle):  # state that came with the attempt
-            self._settle(handle)
         return leaf
+
+    def _read(self, handle: int, convert: Convert, read: Callable[[Outcome | None], Read]) -> Awaitable[Read]:
+        """What state tells: at once where it came with the attempt."""
+        if self._machine.has(handle):
+            return Ready(read(convert(self._machine.take(handle))))
+        leaf = self._leaf(handle, convert)
+        return DurableFuture(self, leaf, lambda: read(leaf.outcome))
 
     def _check_write(self) -> bool:
         if self.bound.shared:
@@ -316,8 +321,8 @@ class Attempt:
 
     def get_state(self, name: str, read: Callable[[Value | None], Read]) -> Awaitable[Read]:
         self.check_command()
-        leaf = self._leaf(self._issue(self._machine.get_state, name), state)
-        return DurableFuture(self, leaf, lambda: read(None if leaf.outcome == ABSENT else value_of(leaf.outcome)))
+        handle = self._issue(self._machine.get_state, name)
+        return self._read(handle, state, lambda outcome: read(None if outcome is ABSENT else value_of(outcome)))
 
     def set_state(self, name: str, value: Value) -> None:
         data = seal(value)
@@ -334,8 +339,8 @@ class Attempt:
 
     def state_names(self) -> Awaitable[list[str]]:
         self.check_command()
-        leaf = self._leaf(self._issue(self._machine.state_names), names)
-        return DurableFuture(self, leaf, lambda: restore(value_of(leaf.outcome)))
+        handle = self._issue(self._machine.state_names)
+        return self._read(handle, names, lambda outcome: list[str](restore(value_of(outcome))))
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
         if not isinstance(duration, timedelta):

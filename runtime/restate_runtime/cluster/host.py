@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import types
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ SINGLETON_KEY = "_"
 
 _LOG = logging.getLogger("restate_runtime.handler")
 _THREADS = 32
+_REMEMBERED = 10_000
 
 
 class Host:
@@ -43,6 +45,7 @@ class Host:
         self.annotations: dict[types.CodeType, Any] = {}
         self._attempts: set[Attempt] = set()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._seen: OrderedDict[str, int] = OrderedDict()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -78,6 +81,25 @@ class Host:
         self._attempts.discard(attempt)
         if not self._attempts:
             self._idle.set()
+
+    def suspended(self, id: str, results: int) -> None:
+        """An attempt is over that has seen so many results, and goes on in another one."""
+        self._seen[id] = results
+        self._seen.move_to_end(id)
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+    def seen_by(self, id: str, results: int) -> int | None:
+        """How many results earlier attempts have seen; `None` where there was none.
+
+        Args:
+            id: the invocation's.
+            results: how many are recorded; where it was suspended in another process, it goes on with the last of them.
+        """
+        seen = self._seen.pop(id, None)
+        if seen is not None:
+            return seen
+        return results - 1 if results else None
 
     def leaves(self, task: asyncio.Task[None]) -> None:
         """The handler of an attempt that is over cleans up."""

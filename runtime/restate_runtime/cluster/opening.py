@@ -19,7 +19,7 @@ class Opening:
 
     Attributes:
         failures: attempts that failed since the journal last grew.
-        notifications: results that were recorded before this attempt.
+        notifications: results that were recorded before this attempt, but for the ids of callees, which nobody asks for.
     """
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
@@ -28,6 +28,7 @@ class Opening:
         self._receive = receive
         self._reader: FrameReader | None = FrameReader(FROM_RUNTIME, _LIMIT)
         self._left = -1
+        self._ids: set[int] = set()
 
     async def receive(self) -> Any:
         """The next event of the connection, as it is."""
@@ -50,7 +51,10 @@ class Opening:
                 self.failures = message.retry_count_since_last_stored_entry
             elif self._left > 0:
                 self._left -= 1
-                self.notifications += frame.type >= _FIRST_NOTIFICATION
+                if frame.type is MessageType.CALL:
+                    self._ids.add(message.invocation_id_notification_idx)
+                elif frame.type >= _FIRST_NOTIFICATION and message.completion_id not in self._ids:
+                    self.notifications += 1
         if self._left == 0:
             self._reader = None
 
