@@ -19,7 +19,9 @@ def _engines() -> dict[str, Engine]:
     found = {engine.name: engine for engine in embedded}
     if importlib.util.find_spec("restate") is not None:
         from .cluster import ClusterEngine
+        from .remote import remote
 
+        found |= {engine.name: engine for engine in remote}
         for engine in (ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
             found[engine.name] = engine
     return found

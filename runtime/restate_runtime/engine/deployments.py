@@ -10,7 +10,7 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ..errors import Code, TerminalError
 from ..journal.events import Event, ServicesChanged
@@ -40,7 +40,7 @@ class Deployments:
         step: gives the core an event.
         now_ms: milliseconds since 1970.
         discover: asks an endpoint.
-        store: keeps rows: those to write, and ids of those to delete.
+        store: keeps rows: those to write, ids of those to delete, and the contracts of services that came.
         stored: the rows of before.
     """
 
@@ -51,7 +51,7 @@ class Deployments:
         step: Callable[[Event], None],
         now_ms: Callable[[], int],
         discover: Discover,
-        store: Callable[[list[Row], list[str]], None],
+        store: Callable[[Sequence[Row], Sequence[str], Sequence[HostedService]], None],
         stored: Iterable[Row],
     ) -> None:
         self._registry = registry
@@ -106,9 +106,9 @@ class Deployments:
         for service in deployment.services.values():
             self._check(service, force)
         self._all[deployment.id] = deployment
-        self._store([_row(deployment)], [])
         for name in {*deployment.services, *(() if before is None else before.services)}:
             self._host_newest(name)
+        self._store([_row(deployment)], [], [self._registry.services[name] for name in deployment.services])
         self._step(ServicesChanged())
         return deployment, True
 
@@ -129,7 +129,7 @@ class Deployments:
                 Code.FAILED_PRECONDITION,
             )
         del self._all[id]
-        self._store([], [id])
+        self._store([], [id], [])
         for name in deployment.services:
             self._host_newest(name)
 

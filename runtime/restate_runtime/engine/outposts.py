@@ -11,7 +11,7 @@ from ..errors import RuntimeFault, TerminalError
 from ..journal.waits import Wait
 from .driver import Driver
 from .options import Options
-from .registry import Registry
+from .registry import HostedService, Registry
 
 if TYPE_CHECKING:
     from .deployments import Deployments, Row
@@ -72,11 +72,14 @@ class Outposts:
         assert self._client is not None
         return await discover(self._client, url, http1=http1)
 
-    def _store(self, rows: list[Row], gone: list[str]) -> None:
+    def _store(self, rows: Sequence[Row], gone: Sequence[str], services: Sequence[HostedService]) -> None:
         committer = self._shell.committer
-        batch = committer.filling.deployments
-        batch.update({id: (url, created_ms, stored) for id, url, created_ms, stored in rows})
-        batch.update(dict.fromkeys(gone))
+        batch = committer.filling
+        batch.deployments.update({id: (url, created_ms, stored) for id, url, created_ms, stored in rows})
+        batch.deployments.update(dict.fromkeys(gone))
+        for row in map(self._shell.contract_row, services):
+            if row is not None:
+                batch.contracts[row[0]] = row[1:]
         committer.end_transition()
 
     # --- those of the options

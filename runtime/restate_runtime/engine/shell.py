@@ -30,6 +30,7 @@ from ..journal.model import Invocation, LaneKey, State
 from ..serde import Value
 from .committer import Committer
 from .idempotency import Scope
+from .registry import HostedService
 from .storage.batch import Batch
 from .storage.reader import Reader
 from .storage.rows import invocation_from_row, sealed_invocation
@@ -255,6 +256,10 @@ class Shell:
             if outcome is not None:
                 return outcome
         return self._reader.promise(lane, name)
+
+    def contract_row(self, service: HostedService) -> tuple[str, str, str, bytes, int] | None:
+        """How the contract of a service that came is kept; `None` where it is as it was."""
+        return self._reader.contract_row(service)
 
     def idempotent(self, scope: Scope) -> tuple[Existing, bytes] | None:
         """What an idempotency key leads to, with the digest of its request."""

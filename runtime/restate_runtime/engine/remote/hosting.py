@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ...descriptor_set import METADATA, DescriptorSetError, unpack
+from ...descriptor_set import describe as describe_services
 from ...descriptors import ServiceDescriptor, ServiceKind
+from ...errors import RuntimeFault
+from ...retry import INVOCATION_RETRY, RetryOptions
 from ..registry import HostedMethod, Privacy
 from .discovery import Discovered
 from .frames import Version
@@ -81,7 +85,10 @@ class Deployment:
     services: Mapping[str, RemoteService] = field(init=False)
 
     def __post_init__(self) -> None:
-        hosted = {name: _hosted(self.id, service, self.revisions.get(name, 0)) for name, service in self.manifest.services.items()}
+        hosted = {
+            name: _hosted(self.id, self.address.url, service, self.revisions.get(name, 0))
+            for name, service in self.manifest.services.items()
+        }
         object.__setattr__(self, "services", hosted)
 
     @property
@@ -150,25 +157,48 @@ _KINDS = {
 }
 
 
-def _hosted(deployment: str, service: Service, revision: int) -> RemoteService:
-    kind = _KINDS[service.type]
-    methods = {handler.name: _method(deployment, service, handler, kind) for handler in service.handlers.values()}
-    return RemoteService(name=service.name, ty=service.type.value, kind=kind, revision=revision, methods=methods)
+def _hosted(deployment: str, where: str, service: Service, revision: int) -> RemoteService:
+    descriptor = _descriptor(service, where)
+    kind = _KINDS[service.type] if descriptor is None else descriptor.kind
+    methods = {handler.name: _method(deployment, service, handler, kind, descriptor) for handler in service.handlers.values()}
+    return RemoteService(name=service.name, ty=service.type.value, kind=kind, revision=revision, methods=methods, descriptor=descriptor)
 
 
-def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKind) -> RemoteMethod:
+def _descriptor(service: Service, where: str) -> ServiceDescriptor | None:
+    """The contract that an endpoint of this project sends along.
+
+    Raises:
+        RuntimeFault: RT0603, it cannot be read, or is of something else.
+    """
+    text = service.metadata.get(METADATA)
+    if text is None:
+        return None
+    try:
+        descriptor = describe_services(unpack(text)).get(service.name)
+    except DescriptorSetError as error:
+        raise RuntimeFault("RT0603", f"{where}: the service {service.name}: {error}") from None
+    if descriptor is None or {method.name for method in descriptor.methods} != set(service.handlers):
+        raise RuntimeFault("RT0603", f"{where}: the service {service.name} does not have the handlers of its contract")
+    return descriptor
+
+
+def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKind, contract: ServiceDescriptor | None) -> RemoteMethod:
     settings = handler.settings
     run_once = handler.type is HandlerType.WORKFLOW
+    descriptor = None if contract is None else contract.method(handler.name)
     # A handler's own word stays; the service's can be changed by what is stored.
-    closed = Privacy.SERVICE if service.settings.private else Privacy.METHOD
+    of_service = service.settings.private if descriptor is None else not descriptor.private
+    closed = Privacy.SERVICE if of_service else Privacy.METHOD
     return RemoteMethod(
+        descriptor=descriptor,
+        sealed=descriptor is not None,
         service=service.name,
         name=handler.name,
         kind=kind,
         shared=handler.type is HandlerType.SHARED,
         privacy=closed if settings.private else Privacy.OPEN,
         content_type=handler.output.content_type or "application/octet-stream",
-        options=(settings.retry,),
+        options=(settings.retry if contract is None else _without_defaults(settings.retry),),
         inactivity_timeout=settings.inactivity_timeout,
         retention=settings.workflow_retention if run_once else settings.idempotency_retention,
         deployment=deployment,
@@ -177,6 +207,12 @@ def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKi
         lazy_state=bool(settings.lazy_state),
         abort_timeout=settings.abort_timeout,
     )
+
+
+def _without_defaults(retry: RetryOptions) -> RetryOptions:
+    """An endpoint of this project always gives a whole policy: what is the default in it is for the runtime to say."""
+    given = {item.name: getattr(retry, item.name) for item in fields(retry)}
+    return RetryOptions(**{name: None if value == getattr(INVOCATION_RETRY, name) else value for name, value in given.items()})
 
 
 def describe(deployment: Deployment, pinned: int) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class Batch:
         "access",
         "actions",
         "completed",
+        "contracts",
         "counters",
         "deployments",
         "forget",
@@ -101,6 +102,7 @@ class Batch:
         self.timers: dict[tuple[int, int], int | None] = {}
         self.actions: dict[tuple[int, int], PutAction | None] = {}
         self.promises: dict[tuple[str, str, str], Outcome] = {}
+        self.contracts: dict[str, tuple[str, str, bytes, int]] = {}
         self.deployments: dict[str, tuple[str, int, bytes] | None] = {}
         self.access: dict[str, bool | None] = {}
         self.forget: list[tuple[int]] = []
@@ -223,6 +225,10 @@ class Batch:
                 [sealed("access", service, int(public)) for service, public in self.access.items() if public is not None],
             ),
             ("DELETE FROM access WHERE service = ?", [(service,) for service, public in self.access.items() if public is None]),
+            (
+                "INSERT OR REPLACE INTO service VALUES (?,?,?,?,?,?)",
+                [sealed("service", name, *row) for name, row in self.contracts.items()],
+            ),
             (
                 "INSERT OR REPLACE INTO deployment VALUES (?,?,?,?,?)",
                 [sealed("deployment", id, *row) for id, row in self.deployments.items() if row is not None],

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FileDescriptor
 from ..registry import HostedMethod, HostedService, Privacy, Registry
 from .rows import checked, damage_reported, sealed
 
-__all__ = ["load_access", "load_pool", "store_contracts"]
+__all__ = ["contract_row", "load_access", "load_pool", "store_contracts"]
 
 
 @damage_reported()
@@ -27,6 +27,17 @@ def store_contracts(connection: apsw.Connection, registry: Registry) -> None:
     if rows:
         with connection:
             connection.executemany("INSERT OR REPLACE INTO service VALUES (?,?,?,?,?,?)", rows)
+
+
+@damage_reported()
+def contract_row(connection: apsw.Connection, service: HostedService) -> tuple[str, str, str, bytes, int] | None:
+    """The row of a service that came while the runtime runs; `None` where it is there as it is."""
+    contract = _contract(service)
+    row = connection.execute("SELECT * FROM service WHERE name = ?", (service.name,)).fetchone()
+    old = None if row is None else checked("service", row)
+    if old is not None and old[1:4] == contract:
+        return None
+    return (service.name, *contract, 1 if old is None else old[4] + 1)
 
 
 def _contract(service: HostedService) -> tuple[str, str, bytes]:

@@ -12,6 +12,8 @@ from ...errors import RuntimeFault
 from ...journal.entries import Command, Notification, Outcome, Output, Ref, decode_command, decode_notification, decode_outcome
 from ...journal.model import Action, Invocation, LaneKey, Timer, TimerKind
 from ...serde import Value
+from ..registry import HostedService
+from .contracts import contract_row
 from .rows import checked, damage_reported, invocation_from_row, key_is_intact
 
 __all__ = ["Idempotent", "Reader", "Recovered"]
@@ -165,6 +167,10 @@ class Reader:
         """All rows of deployments, oldest first."""
         rows = self._connection.execute("SELECT id, url, created_ms, manifest, crc FROM deployment ORDER BY created_ms, id")
         return [(id, url, created_ms, manifest) for id, url, created_ms, manifest in (checked("deployment", row) for row in rows)]
+
+    def contract_row(self, service: HostedService) -> tuple[str, str, str, bytes, int] | None:
+        """The row of a service that came while the runtime runs; `None` where it is there as it is."""
+        return contract_row(self._connection, service)
 
     @damage_reported()
     def expired(self, now_ms: int, journal_ms: int, own_ms: Mapping[str, int], limit: int) -> list[int]:
