@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
+import subprocess
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ FOLDER = Path(__file__).parent
 class Endpoint:
     """A running endpoint."""
 
-    def __init__(self, process: Process, url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process = process
         self.url = url
 
@@ -36,39 +35,45 @@ class Endpoint:
         """Over HTTP/1.1."""
         return Address.parse(self.url, http1=True)
 
+    def kill(self) -> None:
+        """Ends it at once."""
+        self.process.kill()
+        self.process.wait()
 
-@asynccontextmanager
-async def serving(*options: str, bind: str = "127.0.0.1:0", **environment: str) -> AsyncIterator[Endpoint]:
+
+@contextmanager
+def serving(*options: str, bind: str = "127.0.0.1:0", **environment: str) -> Iterator[Endpoint]:
     """Runs endpoint.py on hypercorn until the block ends."""
-    process = await asyncio.create_subprocess_exec(
+    process = subprocess.Popen(
         # Without worker processes, which would outlive the one that is killed.
-        *(sys.executable, "-m", "hypercorn", "--workers", "0", "--bind", bind, *options, "endpoint:app"),
+        [sys.executable, "-m", "hypercorn", "--workers", "0", "--bind", bind, *options, "endpoint:app"],
         cwd=FOLDER,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        stderr=PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
-        yield Endpoint(process, await announced(process))
+        yield Endpoint(process, announced(process))
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        process.kill()
+        process.communicate()
 
 
-async def announced(process: Process) -> str:
+def announced(process: subprocess.Popen[str]) -> str:
     """The URL that hypercorn prints once it serves."""
     assert process.stderr is not None
     lines = []
-    while line := await process.stderr.readline():
-        lines.append(line.decode())
-        if found := re.search(r"Running on (https?://[\d.]+:\d+)", lines[-1]):
+    for line in process.stderr:
+        lines.append(line)
+        if found := re.search(r"Running on (https?://[\d.]+:\d+)", line):
             return found[1]
     raise AssertionError("the endpoint did not start: " + "".join(lines))
 
 
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    async with serving() as running:
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[Endpoint]:
+    """One for all tests that leave it alive."""
+    with serving() as running:
         yield running
 
 

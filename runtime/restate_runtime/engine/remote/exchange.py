@@ -149,7 +149,11 @@ class AttemptStream:
         return frame
 
     def reset(self) -> None:
-        if not self._over:
+        if self._terminated:
+            if not self._over and self._exchange is not None:
+                self._exchange.abort()
+            self._finish(None)
+        elif not self._over:
             self._frames.clear()
             self._abort(EndpointError(Problem.LOST, f"{self._where}: the runtime gave the attempt up"))
 
