@@ -77,6 +77,7 @@ class Attempt:
         self._after: dict[Leaf, list[Callable[[str], None]]] = {}
         self._actions: dict[int, Action] = {}
         self._unawaited: list[tuple[Leaf, str]] = []
+        self._cleared: set[str] = set()
         self._order = 0
         self._raised = 0
         self._quiet_until = None if opening is None or opening.failures else host.seen_by(self.id, opening.notifications)
@@ -328,19 +329,23 @@ class Attempt:
         data = seal(value)
         if self._check_write():
             self._issue(self._machine.set_state, name, data)
+            self._cleared.discard(name)
 
     def clear_state(self, name: str) -> None:
         if self._check_write():
             self._issue(self._machine.clear_state, name)
+            self._cleared.add(name)
 
     def clear_all_state(self) -> None:
         if self._check_write():
             self._issue(self._machine.clear_all_state)
+            self._cleared.clear()
 
     def state_names(self) -> Awaitable[list[str]]:
         self.check_command()
         handle = self._issue(self._machine.state_names)
-        return self._read(handle, names, lambda outcome: list[str](restore(value_of(outcome))))
+        cleared = set(self._cleared)  # the SDK goes on naming what the handler cleared
+        return self._read(handle, names, lambda outcome: [name for name in restore(value_of(outcome)) if name not in cleared])
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
         if not isinstance(duration, timedelta):
