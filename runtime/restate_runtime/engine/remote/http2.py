@@ -86,7 +86,6 @@ class Http2Connection(asyncio.Protocol):
         self._flushing = False
         self._paused = False
         self._requests = 0
-        self._greeted = False
         self._leaving = False  # takes no new streams
         self._gone: str | None = None
         self._quiet_since = self._loop.time()
@@ -176,7 +175,7 @@ class Http2Connection(asyncio.Protocol):
             return
         self._quiet_since = self._loop.time()
         self._pinged = False
-        if not self._greeted and data.startswith(b"HTTP/1."):
+        if not self.ready.done() and data.startswith(b"HTTP/1."):
             self._lose("speaks HTTP/1.1, not HTTP/2", Problem.PROTOCOL)
             return
         try:
@@ -190,10 +189,6 @@ class Http2Connection(asyncio.Protocol):
             self._flush()
             self._lose(f"does not speak HTTP/2: {error}", Problem.PROTOCOL)
             return
-        if not self._greeted:
-            self._greeted = True
-            if not self.ready.done():
-                self.ready.set_result(None)
         self._flush()  # what the events led to, and what the server is owed
 
     def eof_received(self) -> bool:
@@ -233,6 +228,8 @@ class Http2Connection(asyncio.Protocol):
                 if (exchange := self._forget(stream_id)) is not None:
                     exchange.sink.failed(EndpointError(Problem.LOST, f"{self._where} gave the attempt up ({_name(code)})"))
             case WindowUpdated(stream_id=0) | RemoteSettingsChanged():
+                if not self.ready.done():  # settings are the first that an HTTP/2 server sends
+                    self.ready.set_result(None)
                 self._writable.update((id, None) for id, exchange in self._exchanges.items() if exchange.out)
             case WindowUpdated(stream_id=stream_id) if stream_id in self._exchanges:
                 self._writable[stream_id] = None

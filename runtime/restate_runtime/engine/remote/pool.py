@@ -54,6 +54,8 @@ class Http2Transport:
                 if not self._closed:
                     raise
                 raise EndpointError(Problem.UNREACHABLE, f"{address.url}: the runtime is stopping") from None
+            if not any(item.usable for item in self._connections.get(origin, ())):
+                raise EndpointError(Problem.LOST, f"{address.url} closes connections as soon as they are made")
 
     def _connected(self, origin: _Origin, task: asyncio.Task[None]) -> None:
         self._connecting.pop(origin, None)
