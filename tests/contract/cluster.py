@@ -97,10 +97,16 @@ bind-address = "{self.ingress.removeprefix("http://")}"
                 env=os.environ | {"DO_NOT_TRACK": "1", "RESTATE_DISABLE_TELEMETRY": "true"},
             )
         until = time.monotonic() + 60
-        while not (_healthy(f"{self.admin}/health") and _healthy(f"{self.ingress}/restate/health")):
+        while not (_healthy(f"{self.admin}/health") and _healthy(f"{self.ingress}/restate/health") and self._answers_queries()):
             if self._process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"restate-server does not start:\n{(self._folder / 'server.log').read_text()[-4000:]}")
             time.sleep(0.05)
+
+    def _answers_queries(self) -> bool:
+        """Whether its partitions have a leader: the last thing to be ready."""
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        body = json.dumps({"query": "select count(*) as n from sys_invocation"}).encode()
+        return _healthy(urllib.request.Request(f"{self.admin}/query", body, headers))
 
     def stop(self) -> None:
         """Ends it by its own id."""
@@ -109,7 +115,7 @@ bind-address = "{self.ingress.removeprefix("http://")}"
             self._process.wait()
 
 
-def _healthy(url: str) -> bool:
+def _healthy(url: str | urllib.request.Request) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as response:
             return bool(response.status == 200)

@@ -60,7 +60,7 @@ class Host:
     async def _handle(self, bound: BoundMethod, attempt: Attempt, body: bytes) -> bytes:
         descriptor = bound.descriptor
         as_json = _is_json(attempt.content_type, body)
-        given = from_json(body, descriptor.request_codec.wire).SerializeToString() if as_json else body
+        given = from_json(body, descriptor.request_codec.wire).SerializeToString() if as_json and body else body
         payload = self._request(bound, attempt, given)
         context = bound.context(attempt)
         if descriptor.empty_request:

@@ -1,0 +1,244 @@
+"""What a cluster sees of an App: services, handlers, options, payloads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sample.v1.cart_pb2 import Item, Items
+from sample.v1.cart_restate import BOARD, CART, BoardBase
+from sample.v1.sample_pb2 import AddRequest, KeyedText, Number, Text
+from sample.v1.sample_restate import COUNTER, ECHO, CounterBase, EchoBase
+
+from restate_runtime import App, RetryPolicy, TerminalError
+from restate_runtime.cluster import endpoint
+from restate_runtime.descriptor_set import METADATA, describe, unpack
+from restate_runtime.errors import RuntimeFault
+
+from ..contract.cluster import Server
+from ..contract.services import Board, Cart, Counter, Echo
+from .hosted import PROTO, hosting
+
+
+def handlers(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {handler["name"]: handler for handler in service["handlers"]}
+
+
+async def test_services_as_the_cluster_sees_them(server: Server) -> None:
+    async with hosting(server, App(Echo(), Counter(), Cart(), Board(), private=[Echo])) as hosted:
+        services = {service["name"]: service for service in hosted.deployment["services"]}
+    assert {name: service["ty"] for name, service in services.items()} == {
+        ECHO.name: "Service",
+        COUNTER.name: "VirtualObject",
+        CART.name: "VirtualObject",
+        BOARD.name: "VirtualObject",
+    }
+    cart = handlers(services[CART.name])
+    assert {name: handler["ty"] for name, handler in cart.items()} == {
+        "Add": "Exclusive",
+        "Turn": "Exclusive",
+        "Show": "Shared",
+        "Look": "Shared",
+        "Sleepy": "Exclusive",
+    }
+    assert [name for name, handler in cart.items() if not handler["public"]] == ["Sleepy"]
+    assert not any(handler["public"] for handler in services[ECHO.name]["handlers"])
+    assert cart["Show"]["documentation"] == "What is in the cart: it takes no turn."
+    assert services[CART.name]["documentation"] == "A cart for each user."
+    assert cart["Sleepy"]["inactivity_timeout"] == "1ms"
+    assert cart["Sleepy"]["journal_retention"] == cart["Sleepy"]["idempotency_retention"] == "1d"
+    assert cart["Add"]["retry_policy"] == {
+        "initial_interval": "1ms",
+        "exponentiation_factor": 2.0,
+        "max_attempts": 2,
+        "max_interval": "10s",
+        "on_max_attempts": "Kill",
+    }
+    assert cart["Look"]["retry_policy"]["max_attempts"] == 3
+
+
+async def test_descriptors_travel(server: Server) -> None:
+    async with hosting(server, App(Cart(), Counter())) as hosted:
+        for own in (CART, COUNTER):
+            service = (await hosted.ask("GET", f"{server.admin}/services/{own.name}")).json
+            described = describe(unpack(service["metadata"][METADATA]))[own.name]
+            assert described.kind is own.kind
+            assert [method.key_field for method in described.methods] == [method.key_field for method in own.methods]
+
+
+async def test_json_in_json_out(server: Server) -> None:
+    async with hosting(server, App(Echo(), Counter(), Board())) as hosted:
+        assert (await hosted.call(f"{ECHO.name}/Call", b'{"text": "x"}')).json == {"text": "x"}
+        assert (await hosted.call(f"{COUNTER.name}/json/Add", b'{"amount": 2}')).json == {"value": "2"}
+        assert (await hosted.call(f"{BOARD.name}/_/Read")).status == 200
+        # As services written with Restate's SDKs do it: no content type.
+        assert (await hosted.call(f"{ECHO.name}/Call", b'{"text": "y"}', {"content-type": ""})).json == {"text": "y"}
+
+
+@pytest.mark.rule("R45")
+async def test_bad_requests(server: Server) -> None:
+    async with hosting(server, App(Echo(), Counter())) as hosted:
+        typo = await hosted.call(f"{ECHO.name}/Call", b'{"txt": "x"}')
+        assert (typo.status, "did you mean" in typo.json["message"]) == (400, True)
+        broken = await hosted.call(f"{ECHO.name}/Call", b"\xff\xff", PROTO)
+        assert (broken.status, "is no sample.v1.Text" in broken.json["message"]) == (400, True)
+        other = await hosted.call(f"{COUNTER.name}/a/Add", AddRequest(name="b").SerializeToString(), PROTO)
+        assert (other.status, "'b'" in other.json["message"]) == (400, True)
+        assert other.headers["x-restate-error-source"] == "invocation"
+
+
+@pytest.mark.rule("R3")
+async def test_an_empty_message_is_no_body(server: Server) -> None:
+    async with hosting(server, App(Echo())) as hosted:
+        answer = await hosted.call(f"{ECHO.name}/Call", b"", PROTO)
+        assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.rule("R36")
+async def test_private_services_are_closed_to_callers_outside(server: Server) -> None:
+    async with hosting(server, App(Echo(), Counter(), private=[Counter])) as hosted:
+        assert (await hosted.call(f"{COUNTER.name}/k/Add", b"{}")).status == 400
+        assert (await hosted.call(f"{ECHO.name}/Call", b'{"text": "x"}')).status == 200
+
+
+class Tries(EchoBase):
+    """Does what the test says, and counts its attempts."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    async def call(self, ctx: Any, request: Text) -> Text:
+        self.attempts += 1
+        if request.text == "mend" and self.attempts > 3:
+            return Text(text=str(ctx.attempt))
+        raise ValueError(f"attempt {self.attempts}")
+
+    async def script(self, ctx: Any, request: Text) -> Text:
+        self.attempts += 1
+        if self.attempts == 1:
+            await ctx.run("first", lambda: 1)
+            raise ValueError("once")
+        await ctx.run("second", lambda: 2)
+        return Text()
+
+
+@pytest.mark.rule("R13")
+async def test_spent_attempts_pause_and_can_be_resumed(server: Server) -> None:
+    tries = Tries()
+    async with hosting(server, App(tries, retry=RetryPolicy(initial_interval=timedelta(milliseconds=1), max_attempts=3))) as hosted:
+        id = await hosted.send(f"{ECHO.name}/Call", b'{"text": "mend"}')
+        await hosted.reached(id, "paused")
+        assert tries.attempts == 3
+        assert (await hosted.ask("PATCH", f"{server.admin}/invocations/{id}/resume")).status in (200, 202)
+        assert (await hosted.reached(id, "completed"))["completion_result"] == "success"
+
+
+@pytest.mark.rule("R20")
+async def test_a_mismatch_pauses_and_performs_nothing(server: Server) -> None:
+    tries = Tries()
+    async with hosting(server, App(tries, retry=RetryPolicy(initial_interval=timedelta(milliseconds=1), max_attempts=3))) as hosted:
+        id = await hosted.send(f"{ECHO.name}/Script", b"{}")
+        await hosted.reached(id, "paused")
+        runs = await hosted.sql(f"select name from sys_journal where id = '{id}' and entry_type = 'Command: Run'")
+        assert [run["name"] for run in runs] == ["first"]
+
+
+class Wrong(EchoBase):
+    async def call(self, ctx: Any, request: Text) -> Text:
+        return Number(value=1)  # type: ignore[return-value]
+
+    async def script(self, ctx: Any, request: Text) -> Text:
+        ctx.sleep("5s")
+        return Text()
+
+
+async def test_mistakes_of_handlers_are_retried_and_told(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    async with hosting(server, App(Wrong(), retry=RetryPolicy(initial_interval=timedelta(milliseconds=1), max_attempts=2))) as hosted:
+        for method, told in (("Call", "must return a Text, not a Number"), ("Script", "takes a datetime.timedelta, not a str")):
+            id = await hosted.send(f"{ECHO.name}/{method}", b"{}")
+            await hosted.reached(id, "paused")
+            assert told in caplog.text
+            events = await hosted.sql(f"select event_json from sys_journal_events where id = '{id}'")
+            assert any(told in event["event_json"] for event in events)
+
+
+class Parallel(CounterBase):
+    """Handlers that are inside at the same time."""
+
+    def __init__(self) -> None:
+        self.inside: dict[str, int] = {}
+        self.most: dict[str, int] = {}
+
+    async def add(self, ctx: Any, request: AddRequest) -> Number:
+        self.inside[ctx.key] = self.inside.get(ctx.key, 0) + 1
+        self.most[ctx.key] = max(self.most.get(ctx.key, 0), self.inside[ctx.key])
+        await asyncio.sleep(0.01)
+        self.inside[ctx.key] -= 1
+        return Number()
+
+    async def get(self, ctx: Any, request: Any) -> Number:
+        raise TerminalError("unused")
+
+    async def script(self, ctx: Any, request: KeyedText) -> Text:
+        raise TerminalError("unused")
+
+
+@pytest.mark.rule("R42")
+async def test_one_at_a_time_for_a_key(server: Server) -> None:
+    parallel = Parallel()
+    async with hosting(server, App(parallel)) as hosted:
+        keys = ["a%2Fb", "%C3%A4", "a%20b"] * 5
+        answers = await asyncio.gather(*(hosted.call(f"{COUNTER.name}/{key}/Add", b"{}") for key in keys))
+    assert {answer.status for answer in answers} == {200}
+    assert parallel.most == {"a/b": 1, "ä": 1, "a b": 1}
+
+
+class Named(BoardBase):
+    async def write(self, ctx: Any, request: Item) -> None:
+        return None
+
+    async def read(self, ctx: Any) -> Items:
+        return Items()
+
+
+def test_names_that_a_cluster_keeps_to_itself() -> None:
+    app = App(Named())
+    service = app.registry.services[BOARD.name]
+    app.registry.services["restate.Board"] = replace(
+        service, name="restate.Board", descriptor=replace(BOARD, name="restate.Board", generated=False)
+    )
+    with pytest.raises(RuntimeFault, match=r"cannot host 'restate\.Board'") as caught:
+        endpoint(app)
+    assert caught.value.code == "RT0107"
+
+
+def test_an_endpoint_without_the_sdk_says_what_to_install() -> None:
+    program = (
+        "import importlib.util\n"
+        "found = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'restate' else found(name, *rest)\n"
+        "import restate_runtime.cluster"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: an endpoint needs restate-sdk: pip install 'protoc-gen-restate[cluster]'"
+
+
+async def test_state_in_the_clusters_own_tools(server: Server) -> None:
+    """Text stays readable there, and what is edited there is read here."""
+    async with hosting(server, App(Counter())) as hosted:
+        await hosted.call(f"{COUNTER.name}/edited/Add", b'{"amount": 2}')
+        where = f"service_name = '{COUNTER.name}' and service_key = 'edited'"
+        (row,) = await hosted.sql(f"select value_utf8 from state where {where}")
+        assert row["value_utf8"] == "\0json\x002"
+        edited = json.dumps({"object_key": "edited", "new_state": {"total": list(b"40")}}).encode()
+        answer = await hosted.ask("POST", f"{server.admin}/services/{COUNTER.name}/state", edited, {"content-type": "application/json"})
+        assert answer.status == 202
+        while (await hosted.sql(f"select value_utf8 from state where {where}"))[0]["value_utf8"] != "40":
+            await asyncio.sleep(0.01)
+        assert (await hosted.call(f"{COUNTER.name}/edited/Add", b'{"amount": 2}')).json == {"value": "42"}
