@@ -43,6 +43,23 @@ async def test_invoke_in_protobuf(served: Any) -> None:
         assert await connection.invocation(response.id).result() == Number(value=3)
 
 
+@pytest.mark.rule("R22")
+async def test_invoke_takes_an_idempotency_key_and_headers_from_every_caller(served: Any) -> None:
+    request = InvokeRequest(service="sample.v1.Echo", method="Script", pb=Text(text="header x-a").SerializeToString())
+    async with connect(served.runtime.ingress_url) as connection:
+        ids = set()
+        for caller in (served.runtime, connection):
+            for _ in range(2):
+                ids.add((await IngressClient(caller).invoke(request, idempotency_key="k", headers={"x-a": "1"})).id)
+        assert len(ids) == 1
+        assert await result(served, ids.pop()) == {"text": "1"}
+        for caller in (served.runtime, connection):
+            other = InvokeRequest(service="sample.v1.Echo", method="Script", pb=b"")
+            with pytest.raises(TerminalError) as caught:
+                await IngressClient(caller).invoke(other, idempotency_key="k")
+            assert caught.value.code is Code.ALREADY_EXISTS
+
+
 async def test_invoke_says_what_is_wrong(served: Any) -> None:
     for argument, expected, message in (
         ({"service": "sample.v1.Counte", "method": "Add"}, (404, "not_found"), "did you mean 'sample.v1.Counter'?"),

@@ -100,9 +100,10 @@ class Builtins:
         """
         return await method.run(engine, message, given or BuiltinCall())
 
-    async def call_bytes(self, engine: Engine, method: BuiltinMethod, payload: bytes) -> bytes:
+    async def call_bytes(self, engine: Engine, method: BuiltinMethod, call: OutgoingCall) -> bytes:
         """`call`, binary in and binary out."""
-        return (await self.call(engine, method, method.parse(payload))).SerializeToString()
+        given = BuiltinCall(idempotency_key=call.idempotency_key, headers=call.headers)
+        return (await self.call(engine, method, method.parse(call.payload), given)).SerializeToString()
 
 
 async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) -> Message:

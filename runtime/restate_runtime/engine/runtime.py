@@ -345,7 +345,7 @@ class Runtime:
         try:
             builtin = self._builtins.resolve(call.service, call.method)
             if builtin is not None:
-                source = asyncio.ensure_future(self._builtins.call_bytes(self, builtin, call.payload))
+                source = asyncio.ensure_future(self._builtins.call_bytes(self, builtin, call))
             else:
                 result = self.submit(call, background=False).result
                 assert result is not None
