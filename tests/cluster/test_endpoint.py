@@ -242,3 +242,22 @@ async def test_state_in_the_clusters_own_tools(server: Server) -> None:
         while (await hosted.sql(f"select value_utf8 from state where {where}"))[0]["value_utf8"] != "40":
             await asyncio.sleep(0.01)
         assert (await hosted.call(f"{COUNTER.name}/edited/Add", b'{"amount": 2}')).json == {"value": "42"}
+
+
+async def test_large_state_is_asked_for(server: Server) -> None:
+    """The server of the tests sends no state beyond 16 KiB along."""
+    async with hosting(server, App(Large())) as hosted:
+        await hosted.call(f"{COUNTER.name}/large/Add", b"{}")
+        id = await hosted.send(f"{COUNTER.name}/large/Get", b"{}")
+        await hosted.reached(id, "completed")
+        entries = await hosted.sql(f"select entry_type from sys_journal where id = '{id}'")
+        assert "Command: GetLazyState" in {entry["entry_type"] for entry in entries}
+
+
+class Large(Parallel):
+    async def add(self, ctx: Any, request: AddRequest) -> Number:
+        ctx.set("large", "x" * 100_000)
+        return Number()
+
+    async def get(self, ctx: Any, request: Any) -> Number:
+        return Number(value=len(await ctx.get("large", str)))

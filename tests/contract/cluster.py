@@ -85,6 +85,9 @@ log-filter = "error"
 [admin]
 bind-address = "{self.admin.removeprefix("http://")}"
 
+[worker.invoker]
+eager-state-size-limit = "16KiB"
+
 [ingress]
 bind-address = "{self.ingress.removeprefix("http://")}"
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,10 @@ from restate_runtime import (
     UnkeyedContext,
 )
 from restate_runtime.retry import OnExhausted
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ticket_reservation"
+if str(EXAMPLE) not in sys.path:
+    sys.path.append(str(EXAMPLE))
 
 Script = Callable[[Any, Any], Awaitable[Any]]
 Body = TypeVar("Body", bound=Script)
@@ -121,11 +126,16 @@ class Board(BoardBase):
 
 
 def make_app() -> App:
-    """The App of the suite: failed attempts are retried fast, and few times."""
+    """The App of the suite: failed attempts are retried fast, and few times. The ticket shop of the examples is in it."""
+    from outside import MailServer, PaymentProvider
+    from services import BoxOffice, Checkout, TicketService, UserSession
+
     retry = RetryPolicy(
         initial_interval=timedelta(milliseconds=2), max_interval=timedelta(milliseconds=20), max_attempts=4, on_exhausted=OnExhausted.FAIL
     )
-    return App(Echo(), Counter(), Ledger(), Cart(), Board(), retry=retry)
+    world = Path(os.environ[OUTSIDE])
+    checkout = Checkout(PaymentProvider(world), MailServer(world), retry=RetryPolicy(initial_interval=timedelta(milliseconds=1)))
+    return App(Echo(), Counter(), Ledger(), Cart(), Board(), UserSession(), TicketService(), checkout, BoxOffice(), retry=retry)
 
 
 def _text(body: Script, argument: Any) -> str:

@@ -129,6 +129,27 @@ async def test_declared_state_and_shared_handlers(caller: Outer, key: str) -> No
     assert (await cart.show(User(user=f"{key}-other"))) == Items()
 
 
+@script
+async def keeps_much(ctx: Any, size: int) -> None:
+    ctx.set("large", "x" * size)
+    ctx.set("small", 1)
+
+
+@script
+async def reads_much(ctx: Any, argument: Any) -> list[Any]:
+    small = ctx.get("small", int)
+    large = ctx.get("large", str)
+    names = ctx.state_keys()
+    return [len(await large), await small, await names, await ctx.get("none", int)]
+
+
+@pytest.mark.rule("R14")
+async def test_large_state(caller: Outer, key: str) -> None:
+    """An engine may keep it from an attempt until it is asked for."""
+    await play(caller, keeps_much, 200_000, key=key)
+    assert await play(caller, reads_much, key=key) == [200_000, 1, ["large", "small"], None]
+
+
 @pytest.mark.rule("R14")
 async def test_state_of_a_singleton(caller: Outer, key: str) -> None:
     board = BoardClient(caller)
