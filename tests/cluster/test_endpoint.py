@@ -14,7 +14,7 @@ import pytest
 from sample.v1.cart_pb2 import Item, Items
 from sample.v1.cart_restate import BOARD, CART, BoardBase
 from sample.v1.sample_pb2 import AddRequest, KeyedText, Number, Text
-from sample.v1.sample_restate import COUNTER, ECHO, CounterBase, EchoBase
+from sample.v1.sample_restate import COUNTER, ECHO, CounterBase, EchoBase, LedgerClient
 
 from restate_runtime import App, RetryPolicy, TerminalError
 from restate_runtime.cluster import endpoint
@@ -22,7 +22,7 @@ from restate_runtime.descriptor_set import METADATA, describe, unpack
 from restate_runtime.errors import RuntimeFault
 
 from ..contract.cluster import Server
-from ..contract.services import Board, Cart, Counter, Echo
+from ..contract.services import Board, Cart, Counter, Echo, Ledger
 from .hosted import PROTO, hosting
 
 
@@ -216,6 +216,65 @@ def test_names_that_a_cluster_keeps_to_itself() -> None:
     with pytest.raises(RuntimeFault, match=r"cannot host 'restate\.Board'") as caught:
         endpoint(app)
     assert caught.value.code == "RT0107"
+
+
+ACCEPT = (b"accept", b"application/vnd.restate.endpointmanifest.v4+json")
+
+
+async def ask(app: Any, path: str, headers: list[tuple[bytes, bytes]]) -> int:
+    """A request to an ASGI application: its status."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "http_version": "2", "method": "GET", "path": path, "headers": [ACCEPT, *headers]}
+    await app(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+async def test_only_who_is_known_may_call() -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from restate_runtime.engine.remote.identity import RequestIdentity
+
+    known, stranger = RequestIdentity(Ed25519PrivateKey.generate()), RequestIdentity(Ed25519PrivateKey.generate())
+    app = endpoint(App(Echo()), identity_keys=[known.public_key])
+    for identity, status in ((known, 200), (stranger, 401)):
+        headers = [(name.encode(), value.encode()) for name, value in identity.headers("/discover").items()]
+        assert await ask(app, "/discover", headers) == status
+    assert await ask(app, "/discover", []) == 401
+    assert await ask(app, "/health", []) == 200
+
+
+def test_an_identity_key_that_is_none() -> None:
+    with pytest.raises(RuntimeFault, match="publickeyv1_") as caught:
+        endpoint(App(Echo()), identity_keys=["secret"])
+    assert caught.value.code == "RT0002"
+
+
+@pytest.mark.rule("R19")
+async def test_a_call_waits_for_its_callee_to_be_hosted(server: Server) -> None:
+    async with hosting(server, App(Calls())) as hosted:
+        id = await hosted.send(f"{ECHO.name}/Call", b'{"text": "x"}')
+        await hosted.reached(id, "backing-off", "running", "suspended")
+        async with hosting(server, App(Ledger())):
+            row = await hosted.reached(id, "completed")
+            assert row["completion_result"] == "success"
+
+
+class Calls(EchoBase):
+    """Calls another service."""
+
+    async def call(self, ctx: Any, request: Text) -> Text:
+        await LedgerClient(ctx).append(request)
+        return request
+
+    async def script(self, ctx: Any, request: Text) -> Text:
+        return request
 
 
 def test_an_endpoint_without_the_sdk_says_what_to_install() -> None:

@@ -14,8 +14,15 @@ __all__ = ["endpoint"]
 @click.command()
 @click.argument("target", metavar="MODULE:APP")
 @click.option("--bind", metavar="HOST:PORT", default="127.0.0.1:9080", show_default=True, help="Where to listen; port 0 takes a free one.")
+@click.option(
+    "--identity-key",
+    "identity_keys",
+    metavar="KEY",
+    multiple=True,
+    help="A runtime that may call, by its public key publickeyv1_...; repeatable.",
+)
 @click.option("--json", "json_output", is_flag=True, help="Print the address as JSON.")
-def endpoint(target: str, bind: str, json_output: bool) -> None:
+def endpoint(target: str, bind: str, identity_keys: tuple[str, ...], json_output: bool) -> None:
     """Hosts an App's services for a Restate cluster, or for an embedded runtime in another process.
 
     MODULE:APP is a module that can be imported from the working directory, and the name of the App in it. One line with the address is
@@ -31,4 +38,4 @@ def endpoint(target: str, bind: str, json_output: bool) -> None:
         from ..cluster.serving import serve_endpoint
     except ModuleNotFoundError as error:
         raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
-    serve_endpoint(cluster.endpoint(load_app(target)), bind, json_output=json_output)
+    serve_endpoint(cluster.endpoint(load_app(target), identity_keys=identity_keys), bind, json_output=json_output)

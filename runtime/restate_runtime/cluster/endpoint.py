@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from restate import InvocationRetryPolicy, Service, VirtualObject
@@ -34,10 +34,10 @@ class Hosted(Protocol):
 class Endpoint:
     """An ASGI application; `stop` suspends what runs."""
 
-    def __init__(self, app: Hosted) -> None:
+    def __init__(self, app: Hosted, identity_keys: Iterable[str] = ()) -> None:
         self.host = Host(app.registry)
         services = [_service(self.host, service) for service in app.registry.services.values()]
-        self._asgi: Any = _asgi(services)
+        self._asgi: Any = _asgi(services, list(identity_keys))
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         if scope["type"] == "lifespan":
@@ -52,23 +52,31 @@ class Endpoint:
         await self.host.stop(timeout_s)
 
 
-def endpoint(app: Hosted) -> Endpoint:
+def endpoint(app: Hosted, *, identity_keys: Iterable[str] = ()) -> Endpoint:
     """An ASGI application that hosts the App's services for a Restate cluster, or for an embedded runtime.
 
     Serve it with any ASGI server: over HTTP/2 (h2c) the connection goes both ways, over HTTP/1.1 it is request and response. Then register
     its URL as a deployment.
 
+    Args:
+        app: the services.
+        identity_keys: public keys of the runtimes that may call, `publickeyv1_...`; without one anybody may.
+
     Raises:
-        RuntimeFault: RT0107, a service that a cluster cannot host under its name.
+        RuntimeFault: RT0107, a service that a cluster cannot host under its name; RT0002, an identity key that is none.
     """
-    return Endpoint(app)
+    return Endpoint(app, identity_keys)
 
 
-def _asgi(services: list[Any]) -> Any:
+def _asgi(services: list[Any], identity_keys: list[str]) -> Any:
     # In a function of AWS Lambda the SDK would make its adapter for it instead; ours goes around all of this (aws_lambda.py).
     function = os.environ.pop(_FUNCTION, None)
     try:
-        return restate_app(services)
+        return restate_app(services, identity_keys=identity_keys)
+    except Exception as error:  # the SDK's IdentityKeyException, which has no public name
+        if not identity_keys:
+            raise
+        raise RuntimeFault("RT0002", f"an identity key is a runtime's public key, publickeyv1_...: {error}") from None
     finally:
         if function is not None:
             os.environ[_FUNCTION] = function
