@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,11 @@ from sample.v1.cart_restate import BOARD, CART, BoardBase
 from sample.v1.sample_pb2 import AddRequest, KeyedText, Number, Text
 from sample.v1.sample_restate import COUNTER, ECHO, CounterBase, EchoBase, LedgerClient
 
-from restate_runtime import App, RetryPolicy, TerminalError
+from restate_runtime import App, Code, RetryPolicy, TerminalError
 from restate_runtime.cluster import endpoint
 from restate_runtime.descriptor_set import METADATA, describe, unpack
 from restate_runtime.errors import RuntimeFault
+from restate_runtime.statuses import status_of
 
 from ..contract.cluster import Server
 from ..contract.services import Board, Cart, Counter, Echo, Ledger
@@ -61,6 +63,14 @@ async def test_services_as_the_cluster_sees_them(server: Server) -> None:
         "on_max_attempts": "Kill",
     }
     assert cart["Look"]["retry_policy"]["max_attempts"] == 3
+
+
+def test_the_page_has_the_numbers_of_the_codes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "endpoints.md").read_text()
+    missing = [code.name for code in Code if code is not Code.OK and f"| `{code.name}` | {status_of(code)} |" not in page]
+    assert not missing
+    assert len({status_of(code) for code in Code if code is not Code.OK}) == len(Code) - 1
+    assert METADATA in page
 
 
 async def test_descriptors_travel(server: Server) -> None:
