@@ -24,7 +24,7 @@ class Server:
     """`restate-runtime serve`, from entering to leaving; leaving kills it where it still runs.
 
     Args:
-        target: MODULE:APP.
+        target: MODULE:APP; `None` where deployments host everything.
         folder: working directory, in which the module lies.
         data_dir: the data directory.
         environment: variables beside those of this process.
@@ -33,9 +33,10 @@ class Server:
     """
 
     def __init__(
-        self, target: str, folder: Path, data_dir: Path, environment: Mapping[str, str], *options: str, ingress: str = "127.0.0.1:0"
+        self, target: str | None, folder: Path, data_dir: Path, environment: Mapping[str, str], *options: str, ingress: str = "127.0.0.1:0"
     ) -> None:
-        self._arguments = ("serve", target, "--data-dir", str(data_dir), "--ingress", ingress, "--admin", "127.0.0.1:0", "--json")
+        named = () if target is None else (target,)
+        self._arguments = ("serve", *named, "--data-dir", str(data_dir), "--ingress", ingress, "--admin", "127.0.0.1:0", "--json")
         self._options = options
         self._folder = folder
         self._environment = {**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}

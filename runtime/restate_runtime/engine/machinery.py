@@ -95,7 +95,7 @@ class Machinery:
         self.state = State(self.options.max_live_handlers)
         self.shell = Shell(self.state, self._reader, self.now_ms)
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
-        self.outposts = Outposts(self.shell, self.registry, self.options, self.driver)
+        self.outposts = Outposts(self.shell, self.registry, self.options, self.driver, self._probe)
         self.inspector = StorageInspector(connect(directory.database, read_only=True), self.outposts.wait_of)
         self.committer = Committer(
             self._database,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RuntimeFault, TerminalError
 from ..journal.waits import Wait
+from .crashpoints import Probe
 from .driver import Driver
 from .options import Options
 from .registry import HostedService, Registry
@@ -31,11 +32,12 @@ _LONGEST_RETRY_S = 5.0
 class Outposts:
     """Brings the remote driver to life with the first deployment, and ends it."""
 
-    def __init__(self, shell: Shell, registry: Registry, options: Options, local: Driver) -> None:
+    def __init__(self, shell: Shell, registry: Registry, options: Options, local: Driver, probe: Probe) -> None:
         self._shell = shell
         self._registry = registry
         self._options = options
         self._local = local
+        self._probe = probe
         self._client: Client | None = None
         self._driver: RemoteDriver | None = None
         self._deployments: Deployments | None = None
@@ -61,7 +63,7 @@ class Outposts:
 
         shell = self._shell
         self._client = EndpointClient(self._options.max_message_size)
-        self._driver = RemoteDriver(shell, self._registry, self._options, self._local, self._client)
+        self._driver = RemoteDriver(shell, self._registry, self._options, self._local, self._client, self._probe)
         self._deployments = Deployments(self._registry, shell.state, shell.step, shell.now_ms, self._discover, self._store, stored)
         shell.attempts = Dispatcher(self._registry, self._deployments, self._local, self._driver)
         return self._deployments

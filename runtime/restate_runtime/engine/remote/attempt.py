@@ -68,6 +68,7 @@ class RemoteAttempt:
         try:
             await driver.durable()  # what the endpoint is told is on disk
             if not self.dead:
+                driver.probe("effect")
                 await self._converse()
         except EndpointError as error:
             self._lost(error)
@@ -200,6 +201,7 @@ class RemoteAttempt:
         if unknown or not any(True for _ in wait.leaves()):
             raise ProtocolError(f"a suspension that waits for {unknown or 'nothing'}")
         self._driver.step(Suspend(self.invocation.seq, self.token, wait, self._told))
+        self._driver.suspended(self.invocation)
 
     def _take_error(self, error: wire.Error) -> None:
         text = storable(error.message) or f"an error {error.code}"
@@ -274,6 +276,7 @@ class RemoteAttempt:
         if self.dead or self.closing or self._stream is None:
             return
         while self._told < self._durable:
+            self._driver.probe("acknowledge")
             notification = self.journal.notifications[self._told]
             self._told += 1
             completion_id = notification.completion_id if isinstance(notification, entries.Completion) else 0

@@ -19,9 +19,10 @@ from ...journal import entries
 from ...journal.entries import Command, Failure, Ref, Target
 from ...journal.events import AttemptFailed, Existing, Issue, Pause
 from ...journal.lifecycle import state_key
-from ...journal.model import Invocation
+from ...journal.model import Invocation, Status
 from ...journal.waits import Wait
 from ...serde import Value
+from ..crashpoints import Probe
 from ..idempotency import REFUSED, WORKFLOW_RUN, started_before
 from ..options import Options
 from ..registry import HostedMethod, Registry
@@ -48,10 +49,12 @@ class RemoteDriver:
         registry: what is hosted, to find whom a handler calls.
         local: the driver of handlers in this process, which answers what does not depend on where a handler runs.
         client: opens streams.
+        probe: told before something leaves for an endpoint.
     """
 
-    def __init__(self, shell: Shell, registry: Registry, options: Options, local: Driver, client: Client) -> None:
+    def __init__(self, shell: Shell, registry: Registry, options: Options, local: Driver, client: Client, probe: Probe) -> None:
         self.client = client
+        self.probe = probe
         self.step = shell.step
         self.now_ms = shell.now_ms
         self.new_id = local.new_id
@@ -144,6 +147,11 @@ class RemoteDriver:
         elif attempt in self._idle:
             del self._idle[attempt]
             self._idle[attempt] = None
+
+    def suspended(self, invocation: Invocation) -> None:
+        """The endpoint has said what its handler waits for: now a cycle of calls can be seen."""
+        if invocation.status is Status.SUSPENDED:
+            self._local.deadlocks.waits(invocation)
 
     def begun(self, attempt: RemoteAttempt) -> None:
         """The endpoint has answered."""
