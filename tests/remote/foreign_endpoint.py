@@ -164,6 +164,21 @@ async def differs(ctx: Context, name: str) -> str:
 
 
 @greeter.handler()
+async def combines(ctx: Context, name: str) -> list[object]:
+    """Waits for two of three, and for the first of the last two."""
+    waiting = []
+    for n in ("one", "two", "three"):
+        id, promise = ctx.awakeable(type_hint=int)
+        await ctx.run_typed("publish", log, line=f"{n} awakeable {id}")
+        waiting.append(promise)
+    one, two, three = waiting
+    both, first = restate.gather(one, two), restate.select(two=two, three=three)
+    results = [await promise for promise in await both]
+    _, value = await first
+    return [results, value]
+
+
+@greeter.handler()
 async def signalled(ctx: Context, name: str) -> str:
     log("signalled")
     return await ctx.signal("go", type_hint=str)
@@ -193,6 +208,12 @@ async def reset(ctx: ObjectContext) -> list[str]:
     ctx.clear("value")
     ctx.clear_all()
     return names
+
+
+@counter.handler()
+async def fill(ctx: ObjectContext, size: int) -> list[str]:
+    ctx.set("big", "x" * size)
+    return list(await ctx.state_keys())
 
 
 @counter.handler()

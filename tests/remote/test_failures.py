@@ -144,3 +144,28 @@ async def test_many_at_once(endpoint: Endpoint, tmp_path: Path) -> None:
         foreign = Foreign(runtime)
         totals = await asyncio.gather(*(foreign("Counter/slowly", 1, key=f"k{n % 50}") for n in range(150)))
         assert sorted(totals) == sorted([1, 2, 3] * 50)
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+async def test_a_state_that_is_too_large(endpoint: Endpoint, tmp_path: Path, size: int) -> None:
+    """It ends the invocation: trying again would come to the same."""
+    async with app(nothing).start(data_dir=tmp_path / "data", max_message_size=500, **OPTIONS) as runtime:
+        await endpoint.ready()
+        await runtime.register_deployment(endpoint.url, http1=endpoint.http1)
+        foreign = Foreign(runtime)
+        with pytest.raises(TerminalError, match="the limit is") as raised:
+            await foreign("Counter/fill", size, key="k")
+        assert raised.value.code is Code.RESOURCE_EXHAUSTED
+        assert await foreign("Counter/add", 1, key="k") == 1
+
+
+async def test_a_workflow_is_forgotten_with_its_state_and_promises(endpoint: Endpoint, runtime: Any, foreign: Foreign) -> None:
+    for code in ("first", "second"):
+        run = foreign.send("Signup/run", "a@b", key="w")
+        id = await run.invocation_id()
+        assert await foreign("Signup/peek", key="w") is None
+        await foreign("Signup/confirm", code, key="w")
+        assert await run.result() == f'"a@b {code}"'.encode()
+        assert await foreign("Signup/status", key="w") == "done"
+        await runtime.purge(id)
+        assert await foreign("Signup/status", key="w") is None

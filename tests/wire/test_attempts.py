@@ -101,7 +101,7 @@ async def test_an_answer_beyond_the_limit_is_refused(endpoint: Endpoint) -> None
     try:
         with pytest.raises(EndpointError, match=r"OUTPUT of 1000.. bytes: the limit is 10000") as caught:
             await rest(await begin(client, endpoint.address, "Big", b"100000"))
-        assert caught.value.problem is Problem.PROTOCOL
+        assert caught.value.problem is Problem.TOO_LARGE
         assert types(await rest(await begin(client, endpoint.address, "Big", b"1000"))) == ["OUTPUT", "END"]
     finally:
         await client.close()

@@ -106,7 +106,7 @@ class Machinery:
             durable=self.shell.durable,
             fatal=self._fatal,
         )
-        self._retention = Retention(directory.database, self.loop, self.registry, self.options, self.committer, self.now_ms)
+        self._retention = Retention(directory.database, self.loop, self.registry, self.options, self.committer, self.purge, self.now_ms)
         self.shell.committer = self.committer
         self.shell.attempts = self.driver
         self.outposts.open(self._reader.deployments())
@@ -219,6 +219,7 @@ class Machinery:
 
     def purge(self, seqs: list[int]) -> None:
         """Forgets completed invocations that are on disk."""
+        self.shell.forget_workflows(seqs)
         self.committer.filling.purge.extend((seq,) for seq in seqs)
         self.committer.end_transition()
 

@@ -25,6 +25,8 @@ __all__ = ["Outposts"]
 
 _LOG = logging.getLogger("restate_runtime.remote")
 _FIRST_TRY_S = 5
+_AROUND = 64 * 1024
+"""What a message may be longer than its payload."""
 _RETRY_S = 0.2
 _LONGEST_RETRY_S = 5.0
 
@@ -62,7 +64,7 @@ class Outposts:
         from .remote.driver import RemoteDriver
 
         shell = self._shell
-        self._client = EndpointClient(self._options.max_message_size)
+        self._client = EndpointClient(self._options.max_message_size + _AROUND)
         self._driver = RemoteDriver(shell, self._registry, self._options, self._local, self._client, self._probe)
         self._deployments = Deployments(self._registry, shell.state, shell.step, shell.now_ms, self._discover, self._store, stored)
         shell.attempts = Dispatcher(self._registry, self._deployments, self._local, self._driver)

@@ -33,6 +33,7 @@ class Retention:
 
     Args:
         path: the database file.
+        purge: deletes them.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Retention:
         registry: Registry,
         options: Options,
         committer: Committer,
+        purge: Callable[[list[int]], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._path = path
@@ -49,6 +51,7 @@ class Retention:
         self._registry = registry
         self._journal_ms = round(options.journal_retention.total_seconds() * 1000)
         self._committer = committer
+        self._purge = purge
         self._now_ms = now_ms
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -92,8 +95,7 @@ class Retention:
         if self._stopped:
             return
         if expired:
-            self._committer.filling.purge.extend((seq,) for seq in expired)
-            self._committer.end_transition()
+            self._purge(expired)
         # A long list is worked off in pieces, so that a commit stays short; each is on disk before the next one is looked for.
         again = _NEXT_PIECE_S if len(expired) == _AT_ONCE else _INTERVAL_S
         self._committer.when_durable(lambda: self._again(again))

@@ -6,7 +6,7 @@ Records go to the committer; inner effects happen at once; outer effects are han
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -73,6 +73,10 @@ class StateCache:
         """Keeps the lane's state at least until that batch is durable."""
         self._lanes[lane] = (values, batch)
         self._lanes.move_to_end(lane)
+
+    def drop(self, lane: LaneKey) -> None:
+        """The lane has no state any more."""
+        self._lanes.pop(lane, None)
 
     def trim(self, durable: int) -> None:
         """Drops the lanes longest unused, where they are on disk."""
@@ -256,6 +260,14 @@ class Shell:
             if outcome is not None:
                 return outcome
         return self._reader.promise(lane, name)
+
+    def forget_workflows(self, seqs: Sequence[int]) -> None:
+        """The state of workflows among these completed invocations is about to go from the disk, and goes from memory."""
+        for lane in self._reader.workflows(seqs):
+            self._cache.drop(lane)
+            held = self.state.lanes.get(lane)
+            if held is not None and held.state is not None:
+                held.state.clear()  # a handler that only reads
 
     def contract_row(self, service: HostedService) -> tuple[str, str, str, bytes, int] | None:
         """How the contract of a service that came is kept; `None` where it is as it was."""

@@ -231,6 +231,11 @@ class RemoteAttempt:
 
     def _issue(self, command: Command, requested_ack: bool) -> None:
         self._check(command)
+        refusal = self._driver.refuse_large(self.invocation.target, command)
+        if refusal is not None:
+            self._ended = True
+            self._end_with(refusal)
+            return
         index = len(self.journal.commands)
         issue = self._driver.issue(self, command)
         self._note_completions(issue.command)
@@ -337,11 +342,18 @@ class RemoteAttempt:
     def _lost(self, error: EndpointError) -> None:
         if self._cut_off:
             self._failed(self._cut_off)
+        elif error.problem is Problem.TOO_LARGE:
+            self._end_with(Failure(Code.RESOURCE_EXHAUSTED.value, error.message))
         elif self._begun or error.problem in (Problem.LOST, Problem.PROTOCOL):
             self._failed(error.message)
         else:
             # Nobody's handler ran: that is no attempt, and no number of them ends the invocation.
             self._driver.unreachable(self, error.message)
+
+    def _end_with(self, failure: Failure) -> None:
+        """The invocation is over: trying again would come to the same."""
+        self._driver.report_failure(self, failure.message)
+        self._driver.step(Issue(self.invocation.seq, self.token, entries.Output(failure)))
 
     def _failed(self, text: str) -> None:
         if self._driver.is_current(self):

@@ -243,6 +243,23 @@ class RemoteDriver:
             case ServiceKind.KEYED:
                 return Target(service, method, key, shared)
 
+    def refuse_large(self, target: Target, command: Command) -> Failure | None:
+        """The failure of an invocation that stores, sends or returns more than a message may be."""
+        match command:
+            case entries.SetState():
+                what, size = f"state '{command.name}' of {target.service}", len(command.value.data)
+            case entries.Call() | entries.OneWayCall():
+                what, size = f"the request to {command.target.service}/{command.target.method}", len(command.payload)
+            case entries.Output(outcome=entries.Success(value=value)):
+                what, size = f"the response of {target.service}/{target.method}", len(value.data)
+            case _:
+                return None
+        try:
+            self._local.check_size(what, size)
+        except TerminalError as error:
+            return Failure(error.code.value, error.message)
+        return None
+
     def issue(self, attempt: RemoteAttempt, command: Command) -> Issue:
         """The command as an event for the core, with what it depends on looked up."""
         seq, token = attempt.invocation.seq, attempt.token

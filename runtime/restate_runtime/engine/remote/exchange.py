@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Protocol
 
-from .frames import FROM_ENDPOINT, Frame, FrameReader, MessageType, ProtocolError, Version
+from .frames import FROM_ENDPOINT, Frame, FrameReader, MessageType, ProtocolError, TooLargeError, Version
 from .transport import Address, EndpointError, Problem, Response
 
 __all__ = ["Answer", "AttemptStream", "Exchange", "Sink", "Transport"]
@@ -182,6 +182,9 @@ class AttemptStream:
                 self._frames.append(frame)
                 self._queued += frame.size
                 self._terminated = frame.type in _TERMINATORS
+        except TooLargeError as error:
+            self._abort(EndpointError(Problem.TOO_LARGE, f"{self._where} sent {error}"))
+            return
         except ProtocolError as error:
             self._abort(EndpointError(Problem.PROTOCOL, f"{self._where} does not follow the service protocol: {error}"))
             return

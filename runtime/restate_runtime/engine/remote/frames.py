@@ -25,6 +25,7 @@ __all__ = [
     "FrameReader",
     "MessageType",
     "ProtocolError",
+    "TooLargeError",
     "Version",
     "awaiting_on",
 ]
@@ -44,6 +45,10 @@ _CUSTOM = range(0xFC00, 0x10000)
 
 class ProtocolError(Exception):
     """What arrived is not the service protocol."""
+
+
+class TooLargeError(ProtocolError):
+    """A message is longer than messages may be."""
 
 
 class Version(enum.IntEnum):
@@ -267,7 +272,7 @@ class FrameReader:
         if type not in self._accepts:
             raise ProtocolError(f"a message {type.name} from the wrong side")
         if length > self._limit:
-            raise ProtocolError(f"a message {type.name} of {length} bytes: the limit is {self._limit} (option max_message_size)")
+            raise TooLargeError(f"a message {type.name} of {length} bytes: the limit is {self._limit} (option max_message_size)")
         return type
 
 

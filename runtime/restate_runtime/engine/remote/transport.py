@@ -29,6 +29,9 @@ class Problem(enum.Enum):
     REFUSED = "refused"
     """It answered with a status of HTTP that is not success: `EndpointError.status`."""
 
+    TOO_LARGE = "too large"
+    """It sent a message that is longer than messages may be."""
+
     PROTOCOL = "protocol"
     """It does not speak HTTP as asked, or sends what the service protocol does not allow."""
 

@@ -163,6 +163,12 @@ class Reader:
         return None
 
     @damage_reported()
+    def workflows(self, seqs: Sequence[int]) -> list[LaneKey]:
+        """The keys of those among these invocations that are runs of workflows."""
+        one = "SELECT service, key FROM invocation WHERE seq = ? AND idempotency_key = ''"
+        return [lane for seq in seqs for lane in self._connection.execute(one, (seq,))]
+
+    @damage_reported()
     def deployments(self) -> list[tuple[str, str, int, bytes]]:
         """All rows of deployments, oldest first."""
         rows = self._connection.execute("SELECT id, url, created_ms, manifest, crc FROM deployment ORDER BY created_ms, id")
