@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.run import worker_serve
-from hypercorn.config import Config, Sockets
 from yarl import URL
 
 from restate_runtime import App
 from restate_runtime.cluster import endpoint
+from restate_runtime.cluster.serving import serve_until
 
 from ..contract.cluster import Server
 
@@ -77,16 +75,11 @@ class Hosted:
 @contextlib.asynccontextmanager
 async def hosting(server: Server, app: App) -> AsyncIterator[Hosted]:
     """The App at the server, for as long as the block lasts."""
-    hosted = endpoint(app)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = Config()
-    config.loglevel = "CRITICAL"
-    config.graceful_timeout = 0.5
     stop = asyncio.Event()
-    application: Any = ASGIWrapper(hosted)
-    serving = asyncio.create_task(worker_serve(application, config, sockets=Sockets([], [listener], []), shutdown_trigger=stop.wait))
+    serving = asyncio.create_task(serve_until(endpoint(app), listener, stop, 2))
     async with aiohttp.ClientSession() as session:
         found = Hosted(server, session, None)
         answer = await found.ask("POST", f"{server.admin}/deployments", json.dumps({"uri": url, "force": True}).encode(), JSON)
@@ -97,7 +90,6 @@ async def hosting(server: Server, app: App) -> AsyncIterator[Hosted]:
         finally:
             for row in await found.sql("select id from sys_invocation where status <> 'completed'"):
                 await found.ask("PATCH", f"{server.admin}/invocations/{row['id']}/kill")
-            await hosted.stop(2)
             stop.set()
             with contextlib.suppress(Exception):
                 await serving

@@ -17,12 +17,10 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.run import worker_serve
-from hypercorn.config import Config, Sockets
 
 from restate_runtime import Call, Code, InvocationHandle, TerminalError
 from restate_runtime.cluster import Endpoint, endpoint
+from restate_runtime.cluster.serving import serve_until
 from restate_runtime.descriptors import ServiceKind, find_service
 from restate_runtime.envelope import seal
 from restate_runtime.handler.client import OutgoingCall
@@ -255,12 +253,7 @@ class _OnCluster:
         self._endpoint = endpoint(make_app())
         listener = socket.create_server(("127.0.0.1", self._port), reuse_port=False)
         listener.setblocking(False)
-        config = Config()
-        config.loglevel = "CRITICAL"
-        config.graceful_timeout = 0.5
-        config.h2_max_concurrent_streams = 1000
-        application: Any = ASGIWrapper(self._endpoint)
-        serving = worker_serve(application, config, sockets=Sockets([], [listener], []), shutdown_trigger=self._stop.wait)
+        serving = serve_until(self._endpoint, listener, self._stop, 2)
         self._serving = asyncio.get_running_loop().create_task(serving)
 
     async def register(self) -> None:
@@ -270,7 +263,6 @@ class _OnCluster:
     async def stop(self) -> None:
         assert self._endpoint is not None
         assert self._serving is not None
-        await self._endpoint.stop(2)
         self._stop.set()
         with contextlib.suppress(Exception):
             await self._serving

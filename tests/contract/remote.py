@@ -9,12 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.run import worker_serve
-from hypercorn.config import Config, Sockets
-
 from restate_runtime.app import Started, bare_app
 from restate_runtime.cluster import Endpoint, endpoint
+from restate_runtime.cluster.serving import serve_until
 from restate_runtime.engine.options import load_options
 
 from .engines import FAST, Engine, Outer, Running
@@ -40,17 +37,12 @@ class Served:
         self._endpoint = endpoint(make_app())
         listener = socket.create_server(("127.0.0.1", self._port), reuse_port=False)
         listener.setblocking(False)
-        config = Config()
-        config.loglevel = "CRITICAL"
-        config.graceful_timeout = 0.5
-        application: Any = ASGIWrapper(self._endpoint)
-        serving = worker_serve(application, config, sockets=Sockets([], [listener], []), shutdown_trigger=self._stop.wait)
+        serving = serve_until(self._endpoint, listener, self._stop, 2)
         self._serving = asyncio.get_running_loop().create_task(serving)
 
     async def stop(self) -> None:
         assert self._endpoint is not None
         assert self._serving is not None
-        await self._endpoint.stop(2)
         self._stop.set()
         with contextlib.suppress(Exception):
             await self._serving

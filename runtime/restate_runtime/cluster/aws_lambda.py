@@ -37,5 +37,5 @@ def lambda_handler(app: Hosted, *, identity_keys: Iterable[str] = ()) -> LambdaH
         # The process is frozen as soon as this returns: what a suspended handler does at its end is done before.
         await endpoint.host.cleaned_up(_CLEANING_S)
 
-    handler: LambdaHandler = wrap_asgi_as_lambda_handler(one)  # type: ignore[arg-type]
+    handler: LambdaHandler = wrap_asgi_as_lambda_handler(one)
     return handler

@@ -23,12 +23,13 @@ from ..errors import RuntimeFault
 from ..web.server import split_address
 from .endpoint import Endpoint
 
-__all__ = ["serve_endpoint"]
+__all__ = ["serve_endpoint", "serve_until"]
 
 _LOG = logging.getLogger("restate_runtime.endpoint")
 
 _BACKLOG = 1024
 _GRACE_S = 8.0
+_CLOSING_S = 1.0
 # After so long a stopping process ends in any case: the cluster goes on from what it has.
 _LAST_RESORT_S = 9.5
 _STREAMS = 4096
@@ -90,19 +91,44 @@ class _Server(threading.Thread):
         if self.stopping.is_set():
             return
 
-        async def until_stopped() -> None:
-            await stop.wait()
-            await self._endpoint.stop(_GRACE_S)
+        await serve_until(self._endpoint, self._listener, stop, _GRACE_S)
 
-        application: Any = ASGIWrapper(self._endpoint)
-        await worker_serve(application, _config(), sockets=Sockets([], [self._listener], []), shutdown_trigger=until_stopped)
+
+async def serve_until(endpoint: Endpoint, listener: socket.socket, stop: asyncio.Event, grace_s: float) -> None:
+    """Serves in this event loop.
+
+    Args:
+        endpoint: what to serve.
+        listener: a socket that listens, and does not block.
+        stop: set it to suspend what waits, and to end.
+        grace_s: bound on the time that handlers get then.
+    """
+    closing = asyncio.Event()
+    application: Any = ASGIWrapper(endpoint)
+    serving = asyncio.create_task(
+        worker_serve(application, _config(), sockets=Sockets([], [listener], []), shutdown_trigger=closing.wait),
+    )
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await endpoint.stop(grace_s)
+    finally:
+        stopping.cancel()
+        closing.set()
+        # It may wait for a connection that has nothing to do: the last stream of it was reset.
+        await asyncio.wait({serving}, timeout=_CLOSING_S)
+        if not serving.done():
+            serving.cancel()
+            await asyncio.wait({serving}, timeout=_CLOSING_S)
+    if serving.done() and not serving.cancelled():
+        serving.result()
 
 
 def _config() -> Config:
     config = Config()
     config.accesslog = None
     config.loglevel = "ERROR"
-    config.graceful_timeout = 1.0  # handlers have had their time before
+    config.graceful_timeout = _CLOSING_S / 2  # handlers have had their time before
     config.h2_max_concurrent_streams = _STREAMS
     config.keep_alive_timeout = 3600.0
     return config
