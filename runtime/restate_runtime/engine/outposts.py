@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .deployments import Deployments, Row
     from .remote.discovery import Discovered
     from .remote.driver import RemoteDriver
+    from .remote.identity import RequestIdentity
     from .remote.transport import Client
     from .shell import Shell
 
@@ -40,6 +41,7 @@ class Outposts:
         self._options = options
         self._local = local
         self._probe = probe
+        self._identity = _identity(options)
         self._client: Client | None = None
         self._driver: RemoteDriver | None = None
         self._deployments: Deployments | None = None
@@ -64,7 +66,7 @@ class Outposts:
         from .remote.driver import RemoteDriver
 
         shell = self._shell
-        self._client = EndpointClient(self._options.max_message_size + _AROUND)
+        self._client = EndpointClient(self._options.max_message_size + _AROUND, self._identity)
         self._driver = RemoteDriver(shell, self._registry, self._options, self._local, self._client, self._probe)
         self._deployments = Deployments(self._registry, shell.state, shell.step, shell.now_ms, self._discover, self._store, stored)
         shell.attempts = Dispatcher(self._registry, self._deployments, self._local, self._driver)
@@ -155,3 +157,12 @@ class Outposts:
         """Closes the connections."""
         if self._client is not None:
             await self._client.close()
+
+
+def _identity(options: Options) -> RequestIdentity | None:
+    """At the start, not with the first deployment: a key that cannot be used is told at once."""
+    if options.request_identity_private_key is None:
+        return None
+    from .remote.identity import RequestIdentity
+
+    return RequestIdentity.load(options.request_identity_private_key)

@@ -41,6 +41,11 @@ class EndpointClient:
         self._http2: Transport = http2 or Http2Transport()
         self._functions: Transport = LambdaTransport()
 
+    @property
+    def public_key(self) -> str | None:
+        """What endpoints are given to know this runtime by: see `transport.Client`."""
+        return None if self._identity is None else self._identity.public_key
+
     async def open(
         self, address: Address, service: str, handler: str, version: Version, headers: Mapping[str, str] | None = None
     ) -> AttemptStream:

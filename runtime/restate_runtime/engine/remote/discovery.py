@@ -67,8 +67,10 @@ async def _ask(client: Client, address: Address) -> Discovered:
         case 200:
             pass
         case 401 | 403:
-            text = "refuses to be discovered: it expects requests that are signed with a key it knows (its SDK's option identity_keys)"
-            raise RuntimeFault("RT0601", f"{where} {text}")
+            hint = "set the option request_identity_private_key"
+            if client.public_key is not None:
+                hint = f"give {client.public_key} to its SDK, option identity_keys"
+            raise RuntimeFault("RT0601", f"{where} wants requests that are signed with a key it knows ({response.status}): {hint}")
         case 404:
             raise RuntimeFault("RT0601", f"{where} is no service endpoint: it has no /discover (404). Is it the ingress, or another path?")
         case 406 | 415:

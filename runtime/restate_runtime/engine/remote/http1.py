@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from .exchange import Exchange, Sink
-from .pool import reason
+from .pool import no_connection, tls_context
 from .transport import Address, EndpointError, Problem
 
 __all__ = ["Http1Transport"]
@@ -90,7 +90,7 @@ class Http1Transport:
     async def start(self, address: Address, method: str, path: str, headers: Mapping[str, str], sink: Sink) -> Exchange:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=tls_context()),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -109,11 +109,10 @@ def _explain(where: str, error: Exception) -> EndpointError:
     match error:
         case aiohttp.ServerTimeoutError():
             return EndpointError(Problem.UNREACHABLE, f"{where} does not answer in time")
-        case aiohttp.ClientConnectorCertificateError():
-            text = getattr(error.certificate_error, "verify_message", error.certificate_error)
-            return EndpointError(Problem.UNREACHABLE, f"{where} has a certificate that is not accepted: {text}")
+        case aiohttp.ClientConnectorCertificateError(certificate_error=OSError() as cause):
+            return no_connection(where, cause)
         case aiohttp.ClientConnectorError():
-            return EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached: {reason(error.os_error)}")
+            return no_connection(where, error.os_error)
         case aiohttp.ClientResponseError() | ValueError():
             return EndpointError(Problem.PROTOCOL, f"{where} does not speak HTTP/1.1: {' '.join(str(error).split())[:200]}")
         case _:

@@ -30,11 +30,11 @@ _IDLE_S = 4.0  # shorter than the servers' own: a request on a connection that t
 class Http2Exchange:
     """`exchange.Exchange` as one stream of a connection."""
 
-    def __init__(self, connection: Http2Connection, stream_id: int, sink: Sink) -> None:
+    def __init__(self, connection: Http2Connection, stream_id: int, sink: Sink, *, ended: bool) -> None:
         self.sink = sink
         self.out = bytearray()
-        self.ending = False  # nothing will be added to `out`
-        self.ended = False  # the end of the request has left
+        self.ending = ended  # nothing will be added to `out`
+        self.ended = ended  # the end of the request has left
         self._connection = connection
         self._id = stream_id
 
@@ -107,18 +107,22 @@ class Http2Connection(asyncio.Protocol):
         most = min(self._h2.remote_settings.max_concurrent_streams, _MOST_STREAMS)
         return self.usable and len(self._exchanges) < most
 
-    def request(self, headers: Iterable[tuple[str, str]], sink: Sink) -> Http2Exchange:
+    def request(self, headers: Iterable[tuple[str, str]], sink: Sink, *, end: bool) -> Http2Exchange:
         """Begins a request; there has to be room.
+
+        Args:
+            end: it has no body. Said in a frame of its own, that might come after the response, which some servers do not survive.
 
         Raises:
             EndpointError: the headers cannot be sent.
         """
         try:
             stream_id = self._h2.get_next_available_stream_id()
-            self._h2.send_headers(stream_id, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+            pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+            self._h2.send_headers(stream_id, pairs, end_stream=end)
         except (ProtocolError, UnicodeEncodeError) as error:
             raise EndpointError(Problem.PROTOCOL, f"{self._where}: the request's headers cannot be sent: {error}") from None
-        exchange = self._exchanges[stream_id] = Http2Exchange(self, stream_id, sink)
+        exchange = self._exchanges[stream_id] = Http2Exchange(self, stream_id, sink, ended=end)
         self._requests += 1
         if self._requests >= _MOST_REQUESTS:
             self._leaving = True

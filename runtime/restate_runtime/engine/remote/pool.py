@@ -14,7 +14,7 @@ from .exchange import Exchange, Sink
 from .http2 import Http2Connection
 from .transport import Address, EndpointError, Problem
 
-__all__ = ["Http2Transport", "reason", "unreachable"]
+__all__ = ["Http2Transport", "no_connection", "tls_context", "unreachable"]
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -43,7 +43,7 @@ class Http2Transport:
             known = self._connections.get(origin, ())
             connection = next((item for item in known if item.has_room), None)
             if connection is not None:
-                return connection.request(head, sink)
+                return connection.request(head, sink, end=method == "GET")
             task = self._connecting.get(origin)
             if task is None:
                 task = self._connecting[origin] = asyncio.ensure_future(self._connect(origin, address))
@@ -97,7 +97,7 @@ class Http2Transport:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
+            self._tls = tls_context()
             self._tls.set_alpn_protocols(["h2"])
         return self._tls
 
@@ -113,17 +113,24 @@ async def unreachable(where: str, connecting: Coroutine[Any, Any, None], timeout
             await connecting
     except TimeoutError:
         raise EndpointError(Problem.UNREACHABLE, f"{where} does not answer within {timeout_s:g} s") from None
-    except ssl.SSLCertVerificationError as error:
-        raise EndpointError(Problem.UNREACHABLE, f"{where} has a certificate that is not accepted: {error.verify_message}") from None
-    except ssl.SSLError as error:
-        words = (error.reason or str(error)).lower().replace("_", " ")
-        raise EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached over TLS ({words}): is its URL http?") from None
     except OSError as error:
-        raise EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached: {reason(error)}") from None
+        raise no_connection(where, error) from None
 
 
-def reason(error: OSError) -> str:
-    """What the operating system says, in its own words: asyncio says only that a call failed."""
-    if error.errno is None or isinstance(error, socket.gaierror):
-        return error.strerror or str(error)
-    return os.strerror(error.errno)
+def no_connection(where: str, error: OSError) -> EndpointError:
+    """The error for a connection that cannot be made."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            text = f"has a certificate that is not accepted: {error.verify_message}"
+        case ssl.SSLError():
+            text = f"cannot be reached over TLS ({(error.reason or str(error)).lower().replace('_', ' ')}): is its URL http?"
+        case OSError(errno=int(number)) if not isinstance(error, socket.gaierror):
+            text = f"cannot be reached: {os.strerror(number)}"  # asyncio's own text says only that a call failed
+        case _:
+            text = f"cannot be reached: {error.strerror or error}"
+    return EndpointError(Problem.UNREACHABLE, f"{where} {text}")
+
+
+def tls_context() -> ssl.SSLContext:
+    """Trusts what the system trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name."""
+    return ssl.create_default_context()

@@ -153,6 +153,11 @@ class Stream(Protocol):
 class Client(Protocol):
     """Opens streams, and keeps the connections that they share."""
 
+    @property
+    def public_key(self) -> str | None:
+        """What endpoints are given to know this runtime by; `None` where requests are not signed."""
+        ...
+
     async def open(
         self, address: Address, service: str, handler: str, version: Version, headers: Mapping[str, str] | None = None
     ) -> Stream:
