@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from restate_runtime.journal.effects import (
     ClearStates,
     DropAction,
+    DropSubscriber,
     DropTimer,
     Effect,
     ForgetRows,
@@ -81,6 +82,8 @@ class Disk:
                     del self.actions[record.seq, record.completion_id]
                 case PutSubscriber():
                     self.subscribers.append((record.seq, record.parent, record.completion_id))
+                case DropSubscriber():
+                    self.subscribers.remove((record.seq, record.parent, record.completion_id))
                 case ForgetRows():
                     self.timers = {key: due for key, due in self.timers.items() if key[0] != record.seq}
                     self.actions = {key: action for key, action in self.actions.items() if key[0] != record.seq}

@@ -28,6 +28,8 @@ from restate_runtime.journal.effects import (
     StillWaits,
 )
 from restate_runtime.journal.entries import (
+    CANCEL_INDEX,
+    VOID,
     Attach,
     Call,
     ClearAllState,
@@ -59,14 +61,20 @@ from restate_runtime.journal.events import (
     Admit,
     AttachWaiter,
     AttemptFailed,
+    Cancel,
+    CancelTaken,
     Event,
     Evict,
     Existing,
+    HandlerMissing,
     Issue,
     Kill,
     Loaded,
     Pause,
+    PauseRequested,
+    RefuseCall,
     Resume,
+    ServicesChanged,
     Settle,
     Suspend,
     Tick,
@@ -234,6 +242,11 @@ class World:
             assert invocation.seq in inboxes[key]
         elif key is not None and invocation.status is not Status.SCHEDULED:
             assert self.state.lanes[key].holder == invocation.seq, "one at a time"
+        for completion_id, seq in invocation.children.items():
+            callee = self.state.invocations[seq]
+            place = (invocation.seq, completion_id)
+            assert callee.parent == place or place in callee.subscribers, "who waits is told"
+        assert invocation.attempt > 0 or invocation.status is Status.BACKING_OFF
         if invocation.live:
             assert invocation.journal is not None
             assert len(invocation.journal.commands) == invocation.command_count
@@ -265,7 +278,7 @@ class World:
                 sorted(set(invocation.children.values()) & self.state.invocations.keys()),
                 {key: dataclasses.astuple(action) for key, action in invocation.actions.items()},
                 invocation.timers,
-                None if wait is None else sorted(wait.leaves()),
+                None if wait is None else sorted(wait.leaves(), key=str),
                 (invocation.failure, invocation.fault),
             )
         return {
@@ -347,7 +360,7 @@ class World:
 
     def _command(self, invocation: Invocation, completion: int, b: int) -> Command | None:
         level = int(invocation.target.service.removeprefix("Level"))
-        kind, b = b % 13, b // 13
+        kind, b = b % 14, b // 14
         match kind:
             case 0 | 1:
                 target = self.target(level, b)
@@ -369,6 +382,10 @@ class World:
                 if b % 3:
                     return CompleteAwakeable(other_invocation.id, AWAKEABLE + b % 2, OUTCOMES[b % 2])
                 return SendSignal(other_invocation.id, 0, OUTCOMES[b % 2], f"signal{b % 2}")
+            case 13:
+                other_invocation = self.any_invocation(b)
+                assert other_invocation is not None
+                return SendSignal(other_invocation.id, CANCEL_INDEX, VOID, awaited=b % 3 > 0)
             case 7:
                 other_invocation = self.any_invocation(b)
                 return None if other_invocation is None else GetInvocationOutput(completion, other_invocation.id)
@@ -409,7 +426,8 @@ class World:
             some = [ref for ref in some if not isinstance(ref, str) and ref not in self._promised(invocation)]
         wait = leaf(some[0]) if len(some) == 1 else Wait(rule, 0, [leaf(ref) for ref in some])
         # A driver that told its handler of some results only: what came after them counts.
-        told = invocation.notification_count if b % 3 == 0 else 0
+        taken = invocation.journal is not None and invocation.journal.cancels and not invocation.cancelling
+        told = invocation.notification_count if b % 3 == 0 or taken else 0
         self.send(Suspend(invocation.seq, invocation.token, wait, told))
 
     def _refs(self, invocation: Invocation) -> list[Ref]:
@@ -454,6 +472,53 @@ class World:
         if invocation is not None:
             self.send(Kill(invocation.seq))
 
+    def cancel(self, a: int, _: int) -> None:
+        invocation = self.any_invocation(a)
+        if invocation is not None:
+            new = invocation.status in (Status.SCHEDULED, Status.INBOXED) or (
+                invocation.status is Status.READY and not invocation.started_ms
+            )
+            arrived = invocation.notification_count
+            self.send(Cancel(invocation.seq))
+            if new:
+                assert invocation.status is Status.COMPLETED, "what has not begun ends at once"
+            elif invocation.status is not Status.COMPLETED:
+                assert invocation.cancelling
+                assert invocation.notification_count - arrived in (0, 1), "one at a time"
+                assert invocation.status not in (Status.SUSPENDED, Status.BACKING_OFF), "it comes to see it"
+
+    def take_cancel(self, a: int, _: int) -> None:
+        invocation = self.attempt(a)
+        if invocation is not None and invocation.cancelling:
+            self.send(CancelTaken(invocation.seq, invocation.token))
+
+    def pause_by_hand(self, a: int, _: int) -> None:
+        invocation = self.any_invocation(a)
+        if invocation is not None:
+            before = invocation.status
+            self.send(PauseRequested(invocation.seq))
+            waits = before in (Status.SCHEDULED, Status.INBOXED)
+            assert invocation.status is (before if waits else Status.PAUSED)
+
+    def miss(self, a: int, b: int) -> None:
+        invocation = self.attempt(a)
+        if invocation is not None:
+            self.send(HandlerMissing(invocation.seq, invocation.token, "nothing hosts it", POLICIES[b % 3]))
+            assert invocation.status is Status.BACKING_OFF
+
+    def host(self, _: int, __: int) -> None:
+        self.send(ServicesChanged())
+        assert not any(one.fault and one.status is Status.BACKING_OFF for one in self.state.invocations.values())
+
+    def refuse(self, a: int, _: int) -> None:
+        """A call that somebody waits for closes a cycle."""
+        calls = [(one.seq, *call) for one in self.state.invocations.values() for call in sorted(one.children.items())]
+        if calls:
+            seq, completion_id, callee = calls[a % len(calls)]
+            self.send(RefuseCall(seq, completion_id, callee, Failure(9, "a cycle")))
+            invocation = self.state.invocations[seq]
+            assert completion_id not in invocation.children
+
     def resume(self, a: int, _: int) -> None:
         stuck = [one for one in self.state.invocations.values() if one.status in (Status.PAUSED, Status.BACKING_OFF)]
         if stuck:
@@ -476,6 +541,8 @@ class World:
             ActionEnded(invocation.seq, token, 1, OUTCOMES[0]),
             AttemptFailed(invocation.seq, token, "late", POLICIES[0]),
             Pause(invocation.seq, token, "RT0301", "late"),
+            HandlerMissing(invocation.seq, token, "late", POLICIES[0]),
+            CancelTaken(invocation.seq, token),
             Issue(self.state.next_seq + 5, 1, Output(OUTCOMES[0])),
         ]
         self.send(late[b % len(late)])
@@ -516,6 +583,8 @@ class World:
                     self.send(Resume(invocation.seq))
                 elif invocation.status is Status.SUSPENDED:
                     self.send(Settle(invocation.seq, AWAKEABLE, OUTCOMES[0]))
+                    if invocation.status is Status.SUSPENDED and self._may_never_come(invocation):
+                        self.send(Cancel(invocation.seq))
             self.tick(20_000, 0)
         self.commit()
         assert not self.state.invocations, "everything ends"
@@ -526,6 +595,11 @@ class World:
             assert [isinstance(command, Output) for command in log] == [False] * (len(log) - 1) + [True], "one end, at the end"
         for waiter, id in self.waiting.items():
             assert self.replies.get(waiter) == [self._outcome(id)], "exactly one reply, and the recorded one"
+
+    def _may_never_come(self, invocation: Invocation) -> bool:
+        """Whether it waits only for signals and promises, which nobody need send."""
+        promises = {command.completion_id for command in self.disk.commands[invocation.seq] if isinstance(command, GetPromise)}
+        return invocation.wait is not None and all(isinstance(ref, str) or ref in promises for ref in invocation.wait.leaves())
 
     def _outcome(self, id: bytes) -> Outcome:
         seq = next(seq for seq, row in self.disk.rows.items() if row.id == id)
@@ -546,6 +620,8 @@ def _without_waits(summary: dict[str, object]) -> dict[str, object]:
     plain = {}
     for seq, values in invocations.items():
         *before, wait, failure = values
+        if before[2] is Status.BACKING_OFF and failure[1]:  # what hosts it may be there now: it is tried again at once
+            before[2], before[7], before[9], failure = Status.READY, before[7] + 1, 0, (failure[0], "")
         status = Status.READY if before[2] is Status.SUSPENDED else before[2]
         plain[seq] = (*before[:2], status, *before[3:], None if status is Status.READY else wait, failure)
     return summary | {"invocations": plain}
@@ -568,6 +644,13 @@ _MOVES = [
     World.end_action,
     World.settle,
     World.kill,
+    World.cancel,
+    World.cancel,
+    World.take_cancel,
+    World.pause_by_hand,
+    World.miss,
+    World.host,
+    World.refuse,
     World.resume,
     World.tick,
     World.stale,
@@ -576,3 +659,5 @@ _MOVES = [
     World.crash_move,
     World.restart,
 ]
+
+MOVE_COUNT = len(_MOVES)

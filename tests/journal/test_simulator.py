@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .simulator import Move, World
+from .simulator import MOVE_COUNT, Move, World
 
-MOVES = st.lists(st.tuples(st.integers(0, 22), st.integers(0, 40), st.integers(0, 200)), min_size=5, max_size=80)
+MOVES = st.lists(st.tuples(st.integers(0, MOVE_COUNT - 1), st.integers(0, 40), st.integers(0, 200)), min_size=5, max_size=80)
 RUNS = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "ClearStates",
     "Deliver",
     "DropAction",
+    "DropSubscriber",
     "DropTimer",
     "Effect",
     "ForgetRows",
@@ -133,6 +134,15 @@ class PutSubscriber:
 
 
 @dataclass(slots=True)
+class DropSubscriber:
+    """Record: an awaited call has its result without the invocation that it attached to."""
+
+    seq: int
+    parent: int
+    completion_id: int
+
+
+@dataclass(slots=True)
 class PutPromise:
     """Record: a named promise of a key was settled; nobody waits for it any more."""
 
@@ -230,6 +240,7 @@ Effect = (
     | DropAction
     | PutIdempotency
     | PutSubscriber
+    | DropSubscriber
     | PutPromise
     | PutPromiseWaiter
     | ForgetRows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import Code
-from .effects import Abandon, Effect
+from .effects import Abandon, DropSubscriber, Effect
 from .entries import CANCEL_INDEX, CANCELLED, Completion, Failure, Signal
 from .events import RefuseCall
 from .lifecycle import again, complete, notify, pause, put
@@ -17,10 +17,9 @@ def cancel(state: State, invocation: Invocation, now: int, out: list[Effect]) ->
     if _is_new(invocation):
         complete(state, invocation, CANCELLED, now, out)
         return
-    if invocation.cancelling:
-        return
-    invocation.cancelling = True
-    notify(state, invocation, Signal(CANCEL_INDEX, CANCELLED), now, out)
+    if not invocation.cancelling:
+        invocation.cancelling = True
+        notify(state, invocation, Signal(CANCEL_INDEX, CANCELLED), now, out)
     if invocation.status is Status.BACKING_OFF:
         again(state, invocation, now, out)  # else it would see it late
 
@@ -93,4 +92,5 @@ def refuse_call(state: State, event: RefuseCall, now: int, out: list[Effect]) ->
         put(callee, now, out)
     else:
         callee.subscribers.remove(place)
+        out.append(DropSubscriber(callee.seq, *place))
     notify(state, caller, Completion(event.completion_id, event.failure), now, out)

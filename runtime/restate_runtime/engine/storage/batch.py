@@ -8,6 +8,7 @@ from typing import Any
 from ...journal.effects import (
     ClearStates,
     DropAction,
+    DropSubscriber,
     DropTimer,
     Effect,
     ForgetRows,
@@ -63,6 +64,7 @@ class Batch:
     __slots__ = (
         "_clears",
         "_commands",
+        "_dropped_subscribers",
         "_notification_rows",
         "_promise_waiters",
         "_subscribers",
@@ -111,6 +113,7 @@ class Batch:
         self._commands: list[tuple[int, int, bytes, int]] = []
         self._notification_rows: list[tuple[int, int, bytes, int]] = []
         self._subscribers: list[tuple[int, int, int]] = []
+        self._dropped_subscribers: list[tuple[int, int, int]] = []
         self._promise_waiters: list[tuple[int, int, str, str, str]] = []
 
     def add(self, record: Effect) -> bool:
@@ -177,6 +180,9 @@ class Batch:
     def _put_promise_waiter(self, record: PutPromiseWaiter) -> None:
         self._promise_waiters.append((record.seq, record.completion_id, *record.lane, record.name))
 
+    def _drop_subscriber(self, record: DropSubscriber) -> None:
+        self._dropped_subscribers.append((record.seq, record.parent, record.completion_id))
+
     def _forget_rows(self, record: ForgetRows) -> None:
         self.forget.append((record.seq,))
 
@@ -210,6 +216,7 @@ class Batch:
             ),
             ("DELETE FROM action WHERE seq = ? AND completion = ?", [key for key, put in self.actions.items() if put is None]),
             ("INSERT OR REPLACE INTO subscriber VALUES (?,?,?,?)", [sealed("subscriber", *row) for row in self._subscribers]),
+            ("DELETE FROM subscriber WHERE seq = ? AND parent_seq = ? AND parent_completion = ?", self._dropped_subscribers),
             (
                 "INSERT OR REPLACE INTO idempotency VALUES (?,?,?,?,?,?,?)",
                 [sealed("idempotency", *scope, seq, digest) for scope, (seq, _, digest) in self.idempotency.items()],
@@ -261,6 +268,7 @@ _TAKE: dict[type, Callable[[Batch, Any], None]] = {
     DropAction: Batch._drop_action,
     PutIdempotency: Batch._put_idempotency,
     PutSubscriber: Batch._put_subscriber,
+    DropSubscriber: Batch._drop_subscriber,
     PutPromise: Batch._put_promise,
     PutPromiseWaiter: Batch._put_promise_waiter,
     ForgetRows: Batch._forget_rows,
