@@ -34,7 +34,9 @@ def added_by(module: str, *before: str) -> set[str]:
     return set(completed.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["core", "replay", "waits", "nodes", "recovery", "lifecycle", "commands"])
+@pytest.mark.parametrize(
+    "module", ["core", "replay", "waits", "nodes", "recovery", "lifecycle", "commands", "interventions", "deadlock", "promises"]
+)
 def test_the_journal_brings_no_io_no_clock_and_no_threads(module: str) -> None:
     assert not added_by(f"restate_runtime.journal.{module}", *RING_1) & FORBIDDEN
 

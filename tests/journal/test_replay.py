@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from restate_runtime.journal.entries import (
+    CANCEL_INDEX,
+    CANCELLED,
     Attach,
     Call,
     ClearAllState,
@@ -262,3 +264,21 @@ def test_a_call_replays_although_its_target_became_shared() -> None:
 def test_targets_of_before_shared_handlers_can_be_read() -> None:
     old = msgspec.msgpack.encode([0x040D, 1, ["shop.Cart", "Add", "alice"], b"x", ID])
     assert decode_command(old) == Call(1, ADD, b"x", ID)
+
+
+# --- cancellation
+
+
+@pytest.mark.rule("R15")
+def test_positions_alone_decide_which_await_is_cancelled() -> None:
+    cancel = Signal(CANCEL_INDEX, CANCELLED)
+    handler = Handler([], [Completion(1, DONE), cancel, Completion(2, DONE), Completion(3, DONE), cancel])
+    replay = handler.replay
+    assert replay.cancelled(0) is None, "what was settled before passes"
+    assert replay.cancelled(2) == 1, "what was settled after it is cancelled"
+    assert replay.cancelled(-1) == 1, "and what is not settled"
+    assert not replay.take_cancel(), "another one has come"
+    assert replay.cancelled(3) is None
+    assert replay.cancelled(-1) == 4
+    assert replay.take_cancel()
+    assert replay.cancelled(-1) is None
