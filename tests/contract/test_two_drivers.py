@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sample.v1.sample_pb2 import AddRequest
 from sample.v1.sample_restate import CounterClient
 
@@ -22,11 +21,9 @@ from restate_runtime.journal.model import State
 from restate_runtime.journal.replay import describe_command
 
 from .engines import Engine, embedded
+from .remote import remote
 from .services import play, script
 
-pytest.importorskip("restate")
-
-from .remote import remote
 
 Line = tuple[object, ...]
 

@@ -25,8 +25,6 @@ from .conftest import EXAMPLE
 from .scenario import End, InProcess, Scenario, end_of
 from .server import Server, looking
 
-pytest.importorskip("restate")
-
 SAMPLE = 5
 _STUCK_S = 60
 _COMMAND = Path(sys.executable).with_name("restate-runtime")
