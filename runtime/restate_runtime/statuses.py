@@ -37,7 +37,7 @@ _STATUS: Mapping[Code, int] = {
 _CODES = {status: code for code, status in _STATUS.items()}
 _CONFLICT = 409
 _OWN_CONFLICTS = {"killed": Code.ABORTED, "cancelled": Code.CANCELLED, "canceled": Code.CANCELLED}
-"""Restate's own failures with the number of ALREADY_EXISTS."""
+"""Failures of Restate and its SDKs with the number of ALREADY_EXISTS; TypeScript's has a capital letter."""
 
 
 def status_of(code: Code) -> int:
@@ -55,8 +55,8 @@ def code_of(status: int, message: str, metadata: Mapping[str, str] | None) -> Co
     name = (metadata or {}).get(METADATA, "")
     if name in Code.__members__ and name != Code.OK.name:
         return Code[name]
-    if status == _CONFLICT and message in _OWN_CONFLICTS:
-        return _OWN_CONFLICTS[message]
+    if status == _CONFLICT and message.lower() in _OWN_CONFLICTS:
+        return _OWN_CONFLICTS[message.lower()]
     if status in _CODES:
         return _CODES[status]
     return Code.INVALID_ARGUMENT if 400 <= status < 500 else Code.INTERNAL
