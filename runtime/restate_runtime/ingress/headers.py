@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from ..durations import parse_duration
 from ..errors import Code
+from ..serde import storable
 from ..web.errors import CallError
 
-__all__ = ["forwarded", "retention_of", "timeout_of"]
+__all__ = ["forwarded", "idempotency_key_of", "retention_of", "timeout_of"]
 
 # Of the connection and of HTTP itself, not of the call: a handler does not see them.
 _OWN = frozenset(
@@ -28,6 +29,9 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str] | None:
     """The headers for the handler's `ctx.headers`, names in lower case; `None` where there are none.
 
     A name that stands several times has its values joined with a comma, as HTTP reads them.
+
+    Raises:
+        CallError: a value is not UTF-8.
     """
     found: dict[str, str] | None = None
     for name, value in headers.items():
@@ -38,10 +42,32 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str] | None:
             if len(_seen_own) < 256:
                 _seen_own.add(name)
             continue
+        _check_text(name, value)
         if found is None:
             found = {}
         found[lower] = f"{found[lower]}, {value}" if lower in found else value
     return found
+
+
+def _check_text(name: str, value: str) -> None:
+    # Bytes that are no UTF-8 arrive as halves of surrogate pairs, which cannot be stored.
+    if storable(value) != value:
+        raise CallError(f"the header {name.lower()} is not UTF-8", Code.INVALID_ARGUMENT)
+
+
+def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
+    """The idempotency key, `None` where there is none.
+
+    Raises:
+        CallError: it is empty, or not UTF-8.
+    """
+    key = headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not key:
+        raise CallError("the header idempotency-key is empty", Code.INVALID_ARGUMENT)
+    _check_text("idempotency-key", key)
+    return key
 
 
 def timeout_of(headers: Mapping[str, str]) -> float | None:

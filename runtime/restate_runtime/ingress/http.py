@@ -21,7 +21,7 @@ from ..web.errors import CallError, error_response, json_response
 from ..web.order import ORDER, Turns
 from ..web.server import Server, listen, path_parts, read_body
 from ..web.values import media_type, read_reason, read_value
-from .headers import forwarded, retention_of, timeout_of
+from .headers import forwarded, idempotency_key_of, retention_of, timeout_of
 
 __all__ = ["start_ingress"]
 
@@ -120,9 +120,7 @@ class _Ingress:
 
     async def _outgoing(self, request: web.BaseRequest, bound: BoundMethod, kind: str, delay_ms: int) -> tuple[OutgoingCall, float | None]:
         headers = request.headers
-        idempotency_key = headers.get("Idempotency-Key")
-        if idempotency_key == "":
-            raise CallError("the header idempotency-key is empty", Code.INVALID_ARGUMENT)
+        idempotency_key = idempotency_key_of(headers)
         body = await read_body(request, self._limit)
         call = bound.outgoing(_message(body, kind, bound))
         call.idempotency_key = idempotency_key
@@ -136,7 +134,7 @@ class _Ingress:
         body = await read_body(request, self._limit)
         message = _message(body, kind, method)
         given = BuiltinCall(
-            idempotency_key=request.headers.get("Idempotency-Key") or None,
+            idempotency_key=idempotency_key_of(request.headers),
             headers=forwarded(request.headers),
             retention_s=retention_of(request.headers),
         )

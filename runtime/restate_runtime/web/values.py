@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from ..errors import Code
-from ..serde import RAW, SerdeError, Value, check
+from ..serde import RAW, SerdeError, Value, check, storable
 from .errors import CallError
 from .server import read_body
 
@@ -60,6 +60,8 @@ def json_value(text: bytes) -> Value:
 
 
 def _tagged(tag: str, data: bytes) -> Value:
+    if storable(tag) != tag:
+        raise CallError(f"the header {VALUE_TAG} is not UTF-8", Code.INVALID_ARGUMENT)
     if tag == "json":
         return json_value(data)
     kind, _, name = tag.partition(":")
