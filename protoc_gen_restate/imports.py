@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .lines import call, fits
 from .naming import is_plain
 
 __all__ = ["ImportTable", "Section", "sort_key"]
+
+_NUMBERS = re.compile(r"([0-9]+)")
 
 
 class Section(enum.IntEnum):
@@ -91,7 +95,7 @@ class ImportTable:
 
     def _by_string(self) -> list[str]:
         return [
-            f'{alias} = {self._importlib}.import_module("{name}"{", __package__" if name.startswith(".") else ""})'
+            call(f"{alias} = {self._importlib}.import_module", [f'"{name}"', *(["__package__"] if name.startswith(".") else [])])
             for name, alias in sorted(self._dynamic.items())
         ]
 
@@ -100,15 +104,18 @@ def _as(name: str, alias: str) -> str:
     return name if name == alias else f"{name} as {alias}"
 
 
-def sort_key(name: str) -> tuple[int, str]:
-    """Constants, classes, then the rest, as import sorters have it."""
-    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+def sort_key(name: str) -> tuple[int, list[tuple[int, int, str]]]:
+    """Constants, classes, then the rest, and numbers by their values, as import sorters have it."""
+    rank = 0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2
+    parts = filter(None, _NUMBERS.split(name))
+    # They take a zero in front as a fraction's.
+    return rank, [(0, 0 if part[0] == "0" else int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
 
 
 def _from(module: str, names: Iterable[str]) -> list[str]:
     listed = list(names)
     line = f"from {module} import {', '.join(listed)}"
-    if len(line) <= 140:
+    if fits(line):
         return [line]
     return [f"from {module} import (", *(f"    {name}," for name in listed), ")"]
 

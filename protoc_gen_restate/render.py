@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import jinja2
 from .comments import docstring, literal
 from .imports import ImportTable, Section, sort_key
 from .layout import Layout
+from .lines import breakable, call, exploded, keyword, signature, whole
 from .literals import Literals
 from .messages import Alias, Flavour, Reference, Scope
 from .model import FieldRole, File, Message, Method, Scalar, Service, ServiceKind, StateEntry
@@ -21,8 +22,7 @@ from .precompile import CompiledLoader
 
 __all__ = ["Renderer", "environment_of"]
 
-_WIDTH = 140
-_CARRIED_WIDTH = 120
+_CARRIED_WIDTH = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,13 @@ class ServicePage:
     methods: tuple[MethodPage, ...]
     states: tuple[StatePage, ...]
     settings: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def has_long_names(self) -> bool:
+        """Its descriptor has lines that formatters would break."""
+        values = [f'descriptor={self.variable}.methods_by_name["{page.method.name}"]' for page in self.methods]
+        values += [f"response={message.value}" for page in self.methods for message in (page.request, page.response)]
+        return any(breakable(f"            {value},") for value in values)
 
     @property
     def has_shared_state(self) -> bool:
@@ -122,7 +129,7 @@ def environment_of(folders: Sequence[Path] = ()) -> jinja2.Environment:
         autoescape=False,
     )
     environment.filters |= {"docstring": docstring, "literal": literal}
-    environment.globals |= {"signature": signature, "single": single, "argument": argument}
+    environment.globals |= {function.__name__: function for function in (call, exploded, keyword, signature, whole)}
     return environment
 
 
@@ -260,7 +267,7 @@ def _builtin(name: str, file: File, imports: ImportTable) -> str:
 
 def _names(file: File, options: Options) -> set[str]:
     """Every name that the module defines or uses by itself, in its own scope or in its classes."""
-    builtins = {"property", *(scalar.python for scalar in Scalar)}
+    builtins = {"property", "getattr", "vars", *(scalar.python for scalar in Scalar)}
     return {*_members(file), *_exports(file, options), *builtins, "self", "ctx", "request", "state"}
 
 
@@ -268,30 +275,3 @@ def _exports(file: File, options: Options) -> list[str]:
     last = None if options.sync is SyncClients.ON else -1  # the sync client
     names = [name for item in file.services for name in (item.constant, *item.class_names[:last])]
     return sorted(names, key=sort_key)
-
-
-def argument(name: str, text: str, indent: int) -> str:
-    """`name="text",`, a line of the text a line where it does not fit on one."""
-    margin = " " * indent
-    line = f"{margin}{name}={literal(text)},"
-    if len(line) <= _WIDTH or "\n" not in text:
-        return line
-    pieces = [f"{margin}    {literal(piece)}" for piece in text.splitlines(keepends=True)]
-    return "\n".join([f"{margin}{name}=(", *pieces, f"{margin}),"])
-
-
-def single(prefix: str, item: str, indent: int) -> str:
-    """`prefix(item,),`: a tuple of one, on one line where it fits."""
-    margin = " " * indent
-    line = f"{margin}{prefix}({item},),"
-    return line if len(line) <= _WIDTH else "\n".join([f"{margin}{prefix}(", f"{margin}    {item},", f"{margin}),"])
-
-
-def signature(prefix: str, parameters: Iterable[str], suffix: str, indent: int) -> str:
-    """`prefix(parameters)suffix`, a parameter a line where it does not fit on one."""
-    margin = " " * indent
-    listed = list(parameters)
-    line = f"{margin}{prefix}({', '.join(listed)}){suffix}"
-    if len(line) <= _WIDTH:
-        return line
-    return "\n".join([f"{margin}{prefix}(", *(f"{margin}    {parameter}," for parameter in listed), f"{margin}){suffix}"])

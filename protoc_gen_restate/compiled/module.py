@@ -1,6 +1,6 @@
 """Compiled by `python -m protoc_gen_restate.precompile`. Do not edit."""
 
-digest = "0d0719b82d5fd6d3b903bbb956d4420e68abf65e4566c1fbb4718c55b081b506"
+digest = "28ae1e9b18b8620d293c430e4d8477772b1641d2102bc04d7526226cf119aeb9"
 from jinja2.runtime import LoopContext, Macro, Markup, Namespace, TemplateNotFound, TemplateReference, TemplateRuntimeError, Undefined, escape, identity, internalcode, markup_join, missing, str_join
 name = 'module.py.j2'
 
@@ -52,7 +52,7 @@ def root(context, missing=missing):
         yield str(l_1_line)
         yield '\n'
     l_1_line = missing
-    yield '# @@protoc_insertion_point(imports)\n\n'
+    yield '\n# @@protoc_insertion_point(imports)\n\n'
     if environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'aliases'):
         pass
         l_0_private = '  # pyright: ignore[reportPrivateUsage]'
@@ -62,27 +62,23 @@ def root(context, missing=missing):
         yield str(environment.getattr(environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'names'), 'TYPE_CHECKING'))
         yield ':\n'
         for l_1_alias in environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'aliases'):
+            l_1_whole = resolve('whole')
+            l_1_static = missing
             _loop_vars = {}
             pass
-            yield '    '
-            yield str(environment.getattr(l_1_alias, 'name'))
-            yield ': '
-            yield str(environment.getattr(environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'names'), 'TypeAlias'))
-            yield ' = '
-            yield str((environment.getattr(environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'names'), 'Any') if t_3(environment.getattr(l_1_alias, 'static')) else environment.getattr(l_1_alias, 'static')))
-            yield str(((undefined(name='private') if l_0_private is missing else l_0_private) if (environment.getattr(l_1_alias, 'static') and ('._' in environment.getattr(l_1_alias, 'static'))) else ''))
+            l_1_static = (environment.getattr(environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'names'), 'Any') if t_3(environment.getattr(l_1_alias, 'static')) else environment.getattr(l_1_alias, 'static'))
+            _loop_vars['static'] = l_1_static
+            yield str(context.call((undefined(name='whole') if l_1_whole is missing else l_1_whole), str_join(('    ', environment.getattr(l_1_alias, 'name'), ': ', environment.getattr(environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'names'), 'TypeAlias'), ' = ', (undefined(name='static') if l_1_static is missing else l_1_static), ((undefined(name='private') if l_0_private is missing else l_0_private) if ('._' in (undefined(name='static') if l_1_static is missing else l_1_static)) else ''), )), _loop_vars=_loop_vars))
             yield '\n'
-        l_1_alias = missing
+        l_1_alias = l_1_static = l_1_whole = missing
         yield 'else:\n'
         for l_1_alias in environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'aliases'):
+            l_1_whole = resolve('whole')
             _loop_vars = {}
             pass
-            yield '    '
-            yield str(environment.getattr(l_1_alias, 'name'))
-            yield ' = '
-            yield str(environment.getattr(l_1_alias, 'dynamic'))
+            yield str(context.call((undefined(name='whole') if l_1_whole is missing else l_1_whole), str_join(('    ', environment.getattr(l_1_alias, 'name'), ' = ', environment.getattr(l_1_alias, 'dynamic'), )), _loop_vars=_loop_vars))
             yield '\n'
-        l_1_alias = missing
+        l_1_alias = l_1_whole = missing
         yield '\n'
     yield '__all__ = [\n'
     for l_1_name in environment.getattr((undefined(name='page') if l_0_page is missing else l_0_page), 'exports'):
@@ -155,4 +151,4 @@ def root(context, missing=missing):
     yield '\n\n# @@protoc_insertion_point(module)\n'
 
 blocks = {}
-debug_info = '1=32&3=34&6=37&7=39&9=43&14=46&15=49&19=53&20=55&21=59&22=61&23=65&26=74&27=78&32=85&33=89&36=93&38=96&39=100&40=102&42=104&43=108&48=113&49=117&50=119&52=122&55=129&56=135&59=142&60=148'
+debug_info = '1=32&3=34&6=37&7=39&9=43&14=46&15=49&20=53&21=55&22=59&23=61&24=66&25=68&28=72&29=76&34=81&35=85&38=89&40=92&41=96&42=98&44=100&45=104&50=109&51=113&52=115&54=118&57=125&58=131&61=138&62=144'

@@ -32,13 +32,13 @@ class ProtobufFlavour:
         if all(map(is_plain, message.path)) and not unknown:
             expression = ".".join((module, *message.path))
             return Reference(expression, expression)
-        name = scope.imports.reserve("_".join(("message", *message.path)))
+        name = scope.imports.reserve("_".join(("Message", *message.path)))
         value = module
         path = message.path
-        if hasattr(_BARE, path[0]):  # a message called `__class__`: as an attribute it would be the module's own
+        if path[0] == _DESCRIPTOR or hasattr(_BARE, path[0]):  # as an attribute, `__class__` would be the module's own
             value, path = f'vars({module})["{path[0]}"]', path[1:]
         for part in path:
-            value = f'getattr({value}, "{part}")' if keyword.iskeyword(part) or part == _DESCRIPTOR else f"{value}.{part}"
+            value = f'getattr({value}, "{part}")' if keyword.iskeyword(part) else f"{value}.{part}"
         if unknown:
             return Reference(name, value, Alias(name, None, value))
         # mypy-protobuf puts `_r_` before a class that is called like a keyword.

@@ -14,6 +14,7 @@ from typing import Final
 import restate_runtime as restate
 
 from told import told_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -76,19 +77,35 @@ class ToldBase(restate.Service):
     __restate_service__ = TOLD
 
     @abc.abstractmethod
-    async def both(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
+    async def both(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
         """Leading."""
 
     @abc.abstractmethod
-    async def behind(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
+    async def behind(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
         """Only behind it."""
 
     @abc.abstractmethod
-    async def none(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
+    async def none(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
         """The rpc None."""
 
     @abc.abstractmethod
-    async def blank(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
+    async def blank(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
         """The rpc Blank."""
 
     # @@protoc_insertion_point(base:told.Told)
