@@ -12,6 +12,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from sample.v1 import cart_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [

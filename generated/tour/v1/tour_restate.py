@@ -15,6 +15,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from tour.v1 import tour_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from warned import warned_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [

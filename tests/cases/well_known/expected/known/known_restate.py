@@ -19,6 +19,7 @@ from google.protobuf import (
 )
 
 from known import known_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
