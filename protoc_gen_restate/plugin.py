@@ -15,6 +15,7 @@ from .load import LoadError, load
 from .messages import FlavourError
 from .model import Contract, Finding, Level
 from .options import ImportStyle, LintLevel, OptionError, Options, SyncClients, parse
+from .request import Request, read
 
 if TYPE_CHECKING:
     from .extensions import Extensions
@@ -34,7 +35,7 @@ def respond(data: bytes) -> bytes:
         maximum_edition=descriptor_pb2.EDITION_2024,
     )
     try:
-        _generate(plugin_pb2.CodeGeneratorRequest.FromString(data), response)
+        _generate(read(data), response)
     except (DecodeError, RequestError):
         response.error = "the input is not a whole CodeGeneratorRequest, which protoc sends to its plugins [RST001]"
     except UnicodeDecodeError:  # only protobuf's pure Python implementation minds
@@ -54,13 +55,13 @@ class RequestError(Exception):
     """The request can be read, but it is not one that protoc sends."""
 
 
-def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.CodeGeneratorResponse) -> None:
-    if not request.file_to_generate or not {proto.name for proto in request.proto_file}.issuperset(request.file_to_generate):
+def _generate(request: Request, response: plugin_pb2.CodeGeneratorResponse) -> None:
+    if not request.wanted or not {file.name for file in request.files}.issuperset(request.wanted):
         raise RequestError
     options = parse(request.parameter)
-    loaded = load(request.proto_file)
+    loaded = load(request.files)
     default_kind = None if options.require_service_type else options.default_service_type
-    contract = build(loaded, request.file_to_generate, default_kind, options.sync is SyncClients.ON)
+    contract = build(loaded, request.wanted, default_kind, options.sync is SyncClients.ON)
     if not any(file.services for file in contract.files):
         return
     from .extensions import Extensions

@@ -11,8 +11,9 @@ from google.protobuf import descriptor as _descriptor
 
 from . import naming
 from .annotations import ANNOTATIONS
-from .load import Loaded, SourceMap
+from .load import Loaded
 from .model import CallOptions, Location, Message, Retry, Scalar, ServiceKind, StateEntry
+from .source import SourceMap
 
 __all__ = ["call_options", "handler_type", "is_shared", "service_type", "states"]
 
@@ -94,7 +95,7 @@ def states(
     given: Mapping[str, Any],
     source: SourceMap,
     path: tuple[int, ...],
-    message: Callable[[Loaded, _descriptor.Descriptor], Message],
+    message: Callable[[_descriptor.Descriptor], Message],
 ) -> tuple[StateEntry, ...]:
     """The states that a service declares.
 
@@ -110,7 +111,7 @@ def states(
     return tuple(found)
 
 
-def _type(loaded: Loaded, name: str, message: Callable[[Loaded, _descriptor.Descriptor], Message]) -> tuple[Message | Scalar | None, str]:
+def _type(loaded: Loaded, name: str, message: Callable[[_descriptor.Descriptor], Message]) -> tuple[Message | Scalar | None, str]:
     scalar = next((scalar for scalar in Scalar if scalar.proto == name), None)
     if scalar is not None:
         return scalar, ""
@@ -119,12 +120,12 @@ def _type(loaded: Loaded, name: str, message: Callable[[Loaded, _descriptor.Desc
         descriptor = loaded.pool.FindMessageTypeByName("" if name.startswith(".") else name)
     except KeyError:
         return None, _nearest(loaded, name)
-    return (None, "") if descriptor.GetOptions().map_entry else (message(loaded, descriptor), "")
+    return (None, "") if descriptor.GetOptions().map_entry else (message(descriptor), "")
 
 
 def _nearest(loaded: Loaded, name: str) -> str:
     """The full name that may be meant: one that ends like that, else one that is spelled nearly so."""
-    known = [name for proto in loaded.protos.values() for name in _messages(loaded.file(proto.name).message_types_by_name.values())]
+    known = [name for file in loaded.files for name in _messages(loaded.file(file).message_types_by_name.values())]
     ending = [full for full in known if full.endswith(f".{name.lstrip('.')}") or full == name.lstrip(".")]
     return next(iter(sorted(ending) or difflib.get_close_matches(name, [*known, *(scalar.proto for scalar in Scalar)], n=1)), "")
 
