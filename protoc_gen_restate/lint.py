@@ -51,7 +51,8 @@ def _methods(contract: Contract, *kinds: ServiceKind) -> Iterator[tuple[Service,
 
 
 def _inputs(contract: Contract) -> Iterator[Message]:
-    return (method.input for _, method in _methods(contract))
+    """The inputs of rpcs that have annotated fields."""
+    return (method.input for _, method in _methods(contract) if method.input.fields)
 
 
 def _keys(contract: Contract) -> Iterator[InputField]:
