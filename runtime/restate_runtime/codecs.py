@@ -10,15 +10,34 @@ from __future__ import annotations
 
 import base64
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from functools import cache
+from typing import Any, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, FileDescriptor
-from google.protobuf.message import Message
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
+from google.protobuf.message import DecodeError, EncodeError, Message
 
-__all__ = ["Codec", "MessageLibrary", "codec_of", "find_class", "find_descriptor", "is_foreign", "is_message_type", "load_file", "pair"]
+from .transcode import missing
+
+__all__ = [
+    "Codec",
+    "MessageLibrary",
+    "Unreadable",
+    "codec_of",
+    "find_class",
+    "find_descriptor",
+    "is_foreign",
+    "is_message_type",
+    "load_file",
+    "pair",
+]
+
+
+class Unreadable(DecodeError):
+    """A message as it should be, for which its library has no value: a Timestamp of the year 10,000 as a `datetime`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,14 +66,17 @@ class Codec:
     Attributes:
         full_name: the message's name in the .proto.
         wire: protobuf's class of the message; for google.protobuf the class itself.
-        encode: a message to its binary form.
-        decode: a binary form to a message; raises protobuf's `DecodeError` where that is impossible.
+        encode: a message to its binary form; raises protobuf's `EncodeError` where that is impossible.
+        decode: a binary form to a message; raises protobuf's `DecodeError` where that is impossible, `Unreadable` for another library's
+            message that only the library does not understand.
+        parse: a binary form to protobuf's message; raises `DecodeError`.
     """
 
     full_name: str
     wire: type[Message]
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    parse: Callable[[bytes], Message]
 
 
 _libraries: dict[type, MessageLibrary] = {}
@@ -192,17 +214,110 @@ def find_descriptor(full_name: str) -> Descriptor | None:
 
 
 def _protobuf(type_: type[Message]) -> Codec:
-    return Codec(str(type_.DESCRIPTOR.full_name), type_, type_.SerializeToString, type_.FromString)
+    parse = _parser(type_)
+    return Codec(str(type_.DESCRIPTOR.full_name), type_, type_.SerializeToString, parse, parse)
 
 
 def _foreign(type_: type[Any], library: MessageLibrary, descriptor: Descriptor) -> Codec:
     wire = message_factory.GetMessageClass(descriptor)
+    parse = _parser(wire)
+
+    # Such libraries check little: what they write is read as protobuf reads it, and what they shall read is so before.
+
+    def encode(message: Any) -> bytes:
+        try:
+            data = library.encode(message)
+        except Exception as error:
+            raise EncodeError(f"{library.name} cannot write it: {type(error).__name__}: {error}") from error
+        try:
+            parse(data)
+        except DecodeError as error:
+            completed = _with_zeros(wire, data)
+            if completed is None:
+                raise EncodeError(f"what {library.name} makes of it is no {descriptor.full_name}: {error}") from None
+            return completed
+        return data
 
     def decode(data: bytes) -> Any:
-        wire.FromString(data)  # its error says what is wrong; such libraries check little
-        return library.decode(type_, data)
+        parse(data)
+        try:
+            return library.decode(type_, data)
+        except Exception as error:
+            raise Unreadable(f"{library.name} cannot read it: {type(error).__name__}: {error}") from error
 
-    return Codec(str(descriptor.full_name), wire, library.encode, decode)
+    return Codec(str(descriptor.full_name), wire, encode, decode, parse)
+
+
+def _parser(wire: type[Message]) -> Callable[[bytes], Message]:
+    if not _reaches(wire.DESCRIPTOR, _is_required):
+        return wire.FromString
+
+    def parse(data: bytes) -> Message:
+        message = wire.FromString(data)  # which does not ask for required fields
+        if not message.IsInitialized():
+            raise DecodeError(missing(message))
+        return message
+
+    return parse
+
+
+def _with_zeros(wire: type[Message], data: bytes) -> bytes | None:
+    """The message with the required fields that a library left out because they are zero; `None` where that does not help."""
+    try:
+        message = wire.FromString(data)
+    except DecodeError:
+        return None
+    _fill(message)
+    return message.SerializeToString() if message.IsInitialized() else None
+
+
+def _fill(message: Any) -> None:
+    for field in message.DESCRIPTOR.fields:
+        if _is_required(field) and field.message_type is None and not message.HasField(field.name):
+            zero = _zero(field)
+            if field.enum_type is None or zero in field.enum_type.values_by_number:
+                setattr(message, field.name, zero)
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in [value] if isinstance(value, Message) else value.values() if isinstance(value, Mapping) else value:
+            if isinstance(item, Message):
+                _fill(item)
+
+
+def _zero(field: FieldDescriptor) -> Any:
+    """What such libraries hold where nothing was given; the contract's own default may be another value."""
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return b""
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_STRING:
+            return ""
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return False
+        case _:
+            return 0
+
+
+def _reaches(descriptor: Any, wanted: Callable[[FieldDescriptor], bool]) -> bool:
+    """Whether the message, or one that it can hold, has such a field."""
+    seen: set[str] = set()
+    waiting = [descriptor]
+    while waiting:
+        message = waiting.pop()
+        if message.full_name in seen:
+            continue
+        seen.add(message.full_name)
+        for field in message.fields:
+            if wanted(field):
+                return True
+            if field.message_type is not None:
+                waiting.append(field.message_type)
+    return False
+
+
+def _is_required(field: FieldDescriptor) -> bool:
+    required: bool | None = getattr(field, "is_required", None)  # early releases of protobuf 6 have the label only
+    return cast(Any, field).label == FieldDescriptor.LABEL_REQUIRED if required is None else required
 
 
 def _library_of(type_: type[Any]) -> MessageLibrary | None:
@@ -240,7 +355,7 @@ def _betterproto() -> MessageLibrary:
                 return str(message.full_name)
         return None
 
-    return MessageLibrary("betterproto", Base, bytes, decode, full_name)
+    return MessageLibrary("betterproto", Base, _without_wrong_durations(bytes, Base), decode, full_name)
 
 
 def _betterproto2() -> MessageLibrary:
@@ -250,11 +365,45 @@ def _betterproto2() -> MessageLibrary:
         return type_.parse(data)
 
     def full_name(type_: type[Any]) -> str | None:
-        module = importlib.import_module(type_.__module__)
-        url: str | None = module.default_message_pool.type_to_url.get(type_)
+        known: Any = getattr(importlib.import_module(type_.__module__), "default_message_pool", None)
+        url: str | None = None if known is None else known.type_to_url.get(type_)
         return None if url is None else url.rpartition("/")[2].lstrip(".")
 
-    return MessageLibrary("betterproto2", Base, bytes, decode, full_name)
+    return MessageLibrary("betterproto2", Base, _without_wrong_durations(bytes, Base), decode, full_name)
+
+
+def _without_wrong_durations(encode: Callable[[Any], bytes], base: type) -> Callable[[Any], bytes]:
+    """Both libraries write a negative fraction of a second as a positive one: -0.5 s would arrive as 0.5 s."""
+
+    def check(value: Any) -> None:
+        match value:
+            case timedelta() if value < timedelta(0) and value % timedelta(seconds=1):
+                raise ValueError(f"a negative Duration is of whole seconds, this one is {value.total_seconds():g} s")
+            case list():
+                for item in value:
+                    check(item)
+            case dict():
+                for item in value.values():
+                    check(item)
+            case _ if isinstance(value, base):
+                for item in vars(value).values():
+                    check(item)
+
+    @cache
+    def has_durations(type_: Any) -> bool:
+        codec = codec_of(type_)
+        return codec is None or _reaches(codec.wire.DESCRIPTOR, _is_duration)
+
+    def checked(message: object) -> bytes:
+        if has_durations(type(message)):
+            check(message)
+        return encode(message)
+
+    return checked
+
+
+def _is_duration(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Duration"
 
 
 def _messages() -> Iterator[Descriptor]:

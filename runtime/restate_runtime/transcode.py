@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 
 from .errors import Code, TerminalError
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["from_json", "missing", "to_json"]
 
 _SHOWN = 40
 _ANY = "google.protobuf.Any"
@@ -70,8 +70,13 @@ def from_json(body: bytes, type_: type[Message]) -> Message:
         said = " ".join(str(error).split())
         raise TerminalError(f"the body is no {type_.DESCRIPTOR.full_name}: {said}", Code.INVALID_ARGUMENT) from None
     if not message.IsInitialized():
-        raise TerminalError(f"{', '.join(message.FindInitializationErrors())}: required, and not given", Code.INVALID_ARGUMENT)
+        raise TerminalError(missing(message), Code.INVALID_ARGUMENT)
     return message
+
+
+def missing(message: Any) -> str:
+    """What a message lacks whose required fields are not all there."""
+    return f"{', '.join(message.FindInitializationErrors())}: required, and not given"
 
 
 def _pool_of(descriptor: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..codecs import Unreadable
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
@@ -154,10 +155,8 @@ class Attempt:
         first = self.journal.commands[0]
         assert isinstance(first, entries.Input)
         try:
-            if descriptor.empty_request:
-                running = bound.handler(context)
-            else:
-                running = bound.handler(context, descriptor.request_codec.decode(first.payload))
+            request = () if descriptor.empty_request else (self._decode_request(first.payload),)
+            running = bound.handler(context, *request)
             if self._driver.options.dev:
                 response = await Watched(self, running, self._driver.report_foreign)
             else:
@@ -165,6 +164,13 @@ class Attempt:
             return Success(Value("", self._encode_response(response)))
         except TerminalError as error:
             return Failure(error.code.value, storable(error.message))
+
+    def _decode_request(self, payload: bytes) -> Any:
+        descriptor = self.bound.descriptor
+        try:
+            return descriptor.request_codec.decode(payload)
+        except Unreadable as error:  # as long as the message classes are this library's
+            raise TerminalError(f"{descriptor.full_name}: the request is good, but {error}", Code.INVALID_ARGUMENT) from None
 
     def _encode_response(self, response: Any) -> bytes:
         descriptor = self.bound.descriptor

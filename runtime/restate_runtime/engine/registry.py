@@ -53,13 +53,12 @@ class BoundMethod:
             TerminalError: INVALID_ARGUMENT, the bytes are no such message.
         """
         try:
-            message: Message = self.descriptor.request_codec.wire.FromString(payload)
+            return self.descriptor.request_codec.parse(payload)
         except DecodeError as error:
             raise TerminalError(
                 f"{self.descriptor.full_name}: the request is no {self.descriptor.request_codec.full_name}: {error}",
                 Code.INVALID_ARGUMENT,
             ) from None
-        return message
 
     def key_of(self, message: Message) -> str | None:
         """The key of a request: the KEY field where the service is KEYED, else `None`.

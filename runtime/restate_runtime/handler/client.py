@@ -12,7 +12,7 @@ from ..deprecation import warn_once
 from ..descriptors import MethodDescriptor
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
-from ..serde import check_text
+from ..serde import SerdeError, check_text
 from .futures import Call
 
 __all__ = ["Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
@@ -132,12 +132,16 @@ def outgoing_call(
 
     Raises:
         TypeError: the request is of another type.
+        SerdeError: the request cannot be encoded, an option cannot be stored.
         TerminalError: INVALID_ARGUMENT, an option or the key is none.
     """
     if not isinstance(request, method.request):
         raise TypeError(f"{method.full_name} takes a {method.request.__name__}, not a {type(request).__name__}")
     codec = method.request_codec
-    payload = codec.encode(request)
+    try:
+        payload = codec.encode(request)
+    except Exception as error:  # EncodeError: a required field of proto2 is missing, or a library does not take a value
+        raise SerdeError(f"{method.full_name}: the request cannot be sent: {error}") from error
     key = None
     if method.key_field is not None:
         key = getattr(request if codec.wire is method.request else codec.wire.FromString(payload), method.key_field)
@@ -183,7 +187,8 @@ class _MethodBase(Generic[Response]):
 class Method(_MethodBase[Response], Generic[Request, Response]):
     """One rpc of a client: call it, or send it in the background, now or later.
 
-    Each form raises `TypeError` for a request of another type, and `TerminalError` with code INVALID_ARGUMENT for an empty key.
+    Each form raises `TypeError` for a request of another type, `SerdeError` for one that cannot be encoded, and `TerminalError` with code
+    INVALID_ARGUMENT for an empty key.
     """
 
     __slots__ = ()

@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import msgspec
 from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.message import DecodeError
 
 from ...errors import Code
 from ...identifiers import awakeable_id, invocation_id, parse_invocation_id
@@ -291,8 +292,11 @@ class StorageInspector:
     def _to_json(self, full_name: str, data: bytes) -> Any:
         if self._pool is None:
             self._pool = load_pool(self._connection)
-        message = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(full_name)).FromString(data)
-        return json_format.MessageToDict(message, descriptor_pool=self._pool)
+        type_ = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(full_name))
+        try:
+            return json_format.MessageToDict(type_.FromString(data), descriptor_pool=self._pool)
+        except (DecodeError, json_format.Error, TypeError, ValueError):  # an Any of an unknown type, a Timestamp beyond its range, ...
+            return _bytes(data)
 
 
 def _bytes(data: bytes) -> dict[str, str]:
