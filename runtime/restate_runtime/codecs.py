@@ -13,7 +13,6 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -389,13 +388,14 @@ def _without_wrong_durations(encode: Callable[[Any], bytes], base: type) -> Call
                 for item in vars(value).values():
                     check(item)
 
-    @cache
-    def has_durations(type_: Any) -> bool:
-        codec = codec_of(type_)
-        return codec is None or _reaches(codec.wire.DESCRIPTOR, _is_duration)
+    has_durations: dict[type, bool] = {}
 
     def checked(message: object) -> bytes:
-        if has_durations(type(message)):
+        type_ = type(message)
+        if type_ not in has_durations:
+            codec = codec_of(type_)
+            has_durations[type_] = codec is None or _reaches(codec.wire.DESCRIPTOR, _is_duration)
+        if has_durations[type_]:
             check(message)
         return encode(message)
 
