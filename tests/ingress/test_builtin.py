@@ -43,6 +43,17 @@ async def test_invoke_in_protobuf(served: Any) -> None:
         assert await connection.invocation(response.id).result() == Number(value=3)
 
 
+@pytest.mark.rule("R2")
+async def test_invoke_passes_options_on_from_every_caller(served: Any) -> None:
+    request = InvokeRequest(service="sample.v1.Echo", method="Script", pb=Text(text="header x-tenant").SerializeToString())
+    async with connect(served.runtime.ingress_url) as connection:
+        for caller in (served.runtime, connection):
+            invoke = IngressClient(caller).invoke
+            first, again = [await invoke(request, idempotency_key=type(caller).__name__, headers={"x-tenant": "blue"}) for _ in range(2)]
+            assert first.id == again.id
+            assert await caller.invocation(first.id).result() == Text(text="blue")
+
+
 async def test_invoke_says_what_is_wrong(served: Any) -> None:
     for argument, expected, message in (
         ({"service": "sample.v1.Counte", "method": "Add"}, (404, "not_found"), "did you mean 'sample.v1.Counter'?"),

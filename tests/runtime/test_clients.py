@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -102,6 +103,19 @@ async def test_a_timeout_bounds_the_wait_and_not_the_invocation(sample: Sample, 
 
 
 @pytest.mark.rule("R2")
+async def test_a_timeout_of_any_size_and_kind(sample: Sample) -> None:
+    async with sample.start() as runtime:
+        echo: Any = EchoClient(runtime)
+        for timeout in (timedelta.max, math.inf, 10**30, 60):
+            assert await echo.call(Text(text="x"), timeout=timeout) == Text(text="x")
+            assert await echo.call.in_background(Text(text="x"), timeout=timeout).result(timeout=timeout) == Text(text="x")
+        for timeout in ("5", True, b""):
+            with pytest.raises(TypeError, match=r"timeout is a datetime.timedelta, or a number of seconds, not a"):
+                echo.call(Text(), timeout=timeout)
+        with pytest.raises(ValueError, match="not NaN"):
+            echo.call(Text(), timeout=math.nan)
+
+
 async def test_a_timeout_of_a_background_call_and_of_its_result(sample: Sample) -> None:
     @sample.script
     async def sleeps(ctx: Any) -> None:

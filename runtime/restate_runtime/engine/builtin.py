@@ -98,9 +98,9 @@ class Builtins:
         """
         return await method.run(engine, message, given or BuiltinCall())
 
-    async def call_bytes(self, engine: Engine, method: BuiltinMethod, payload: bytes) -> bytes:
+    async def call_bytes(self, engine: Engine, method: BuiltinMethod, payload: bytes, given: BuiltinCall) -> bytes:
         """`call`, binary in and binary out."""
-        return (await self.call(engine, method, method.parse(payload))).SerializeToString()
+        return (await self.call(engine, method, method.parse(payload), given)).SerializeToString()
 
 
 async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) -> Message:

@@ -16,8 +16,8 @@ from ..identifiers import invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Outcome, Success
 from ..journal.events import Admit, AttachWaiter, Existing, Kill, Resume, Settle
 from ..journal.model import Invocation, Status
-from ..serde import Value, encode
-from .builtin import Builtins
+from ..serde import Value, check_text, encode
+from .builtin import BuiltinCall, Builtins
 from .idempotency import key_reused, request_digest
 from .machinery import Machinery
 from .options import Options
@@ -245,7 +245,8 @@ class Runtime:
         try:
             builtin = self._builtins.resolve(call.service, call.method)
             if builtin is not None:
-                source = asyncio.ensure_future(self._builtins.call_bytes(self, builtin, call.payload))
+                given = BuiltinCall(idempotency_key=call.idempotency_key, headers=call.headers)
+                source = asyncio.ensure_future(self._builtins.call_bytes(self, builtin, call.payload, given))
             else:
                 result = self.submit(call, background=False).result
                 assert result is not None
@@ -293,8 +294,9 @@ class Runtime:
         await self.settle_awakeable(id, encode(value))
 
     async def reject_awakeable(self, id: str, reason: str) -> None:
-        """Settles an awakeable with a failure, as `resolve_awakeable`."""
+        """Settles an awakeable with a failure, as `resolve_awakeable`; `SerdeError` for a reason that cannot be stored."""
         outside_only("a runtime")
+        check_text("the reason", reason)
         await self.settle_awakeable(id, None, reason)
 
     # --- for handles: Reach

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Awaitable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,9 @@ from ..serde import SerdeError, check_text
 from .futures import Call
 
 __all__ = ["Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
+
+# Thirty years: sockets and timers do not take every number, and infinity least of all.
+_LONGEST_WAIT_S = 1e9
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -292,8 +296,21 @@ def check_options(target: str, idempotency_key: str | None, headers: Mapping[str
 
 
 def seconds(duration: timedelta | float | None) -> float | None:
-    """A bound on a wait in seconds."""
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+    """A bound on a wait in seconds.
+
+    Raises:
+        TypeError: it is neither a timedelta nor a number.
+        ValueError: it is NaN.
+    """
+    if duration is None:
+        return None
+    if isinstance(duration, timedelta):
+        return min(duration.total_seconds(), _LONGEST_WAIT_S)
+    if isinstance(duration, bool) or not isinstance(duration, (int, float)):
+        raise TypeError(f"timeout is a datetime.timedelta, or a number of seconds, not a {type(duration).__name__}")
+    if math.isnan(duration):
+        raise ValueError("timeout is a number of seconds, not NaN")
+    return min(duration, _LONGEST_WAIT_S)
 
 
 def delay_milliseconds(delay: timedelta, target: str) -> int:
