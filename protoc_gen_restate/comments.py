@@ -9,6 +9,7 @@ __all__ = ["clean", "docstring", "literal", "visible"]
 
 # Quotes that would touch those of the docstring, or end it.
 _QUOTES = re.compile(r'\A"+|"{3,}|"+\Z')
+_INSERTION_POINT = "@@protoc_insertion_point("
 _LINE_BREAK = re.compile(r"\r\n|\r")
 
 
@@ -52,7 +53,11 @@ def literal(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with escapes for whatever a reader would not see, line breaks aside: control characters, and those that change direction."""
+    """The text with escapes for whatever a reader would not see, line breaks aside: control characters, and those that change direction.
+
+    Neither does it hold what protoc would take for an insertion point.
+    """
+    text = text.replace(_INSERTION_POINT, f"\\x40{_INSERTION_POINT[1:]}")
     if text.replace("\n", "").isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -41,8 +41,9 @@ def class_name(service: str) -> str:
 
 
 def constant_name(service: str) -> str:
-    """`TicketService` -> `TICKET_SERVICE`."""
-    return snake_case(class_name(service)).upper()
+    """`TicketService` -> `TICKET_SERVICE`; off the one name that type checkers know by itself, injectively."""
+    name = snake_case(class_name(service)).upper()
+    return f"{name}_" if name.rstrip("_") == "TYPE_CHECKING" else name
 
 
 @cache
