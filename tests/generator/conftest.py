@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,11 @@ class Case:
     def fails(self) -> bool:
         return self.folder.name.startswith("error_")
 
-    def generate(self, out: Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs the real protoc with the installed plugin."""
-        flags = [f"--restate_opt={option}" for option in self.options]
+    def generate(
+        self, out: Path, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the real protoc with the installed plugin, and with further options."""
+        flags = [f"--restate_opt={option}" for option in [*self.options, *options]]
         messages = [] if self.fails else [f"--python_out={out}"]
         return protoc(out, *messages, *flags, *self.protos, includes=(self.folder, INCLUDE), environment=environment)
 
