@@ -330,6 +330,53 @@ async def test_the_context_cannot_be_used_inside(sample: Sample, use: Any) -> No
         assert await journal(runtime, handle) == ["input", "run 'sync'", "run 'async'", "return"]
 
 
+@pytest.mark.parametrize("use", list(USES.values()), ids=list(USES))
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_using_it_fails_the_attempt_whatever_the_policy_of_the_side_effect(sample: Sample, use: Any, sync: bool) -> None:
+    @sample.script
+    async def misuses(ctx: Any) -> Any:
+        def action() -> None:
+            executions.append(ctx.attempt)
+            use(ctx)
+
+        async def asynchronously() -> None:
+            action()
+
+        # Another execution would be due in an hour.
+        running = ctx.run("misuse", action if sync else asynchronously, retry=RetryPolicy(initial_interval=LONG))
+        if ctx.attempt == 2:
+            await ctx.awakeable(str)  # what the handler waits for does not matter
+        await running
+
+    @sample.script
+    async def quick(ctx: Any) -> str:
+        return "free"
+
+    executions: list[int] = []
+    async with sample.start() as runtime:
+        with pytest.raises(TerminalError, match="ContextMisuse: the context cannot be used inside a side effect: do it before or after"):
+            await play(runtime, misuses, "k")
+        assert await play(runtime, quick, "k") == "free"  # nothing is left that holds the key
+    assert executions == [1, 2, 3]
+
+
+async def test_awaiting_a_durable_future_inside_is_misuse_too(sample: Sample) -> None:
+    @sample.script
+    async def misuses(ctx: Any) -> Any:
+        async def awaits(future: Any) -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(waits(future))
+
+        async def waits(future: Any) -> None:
+            await future
+
+        await ctx.run("misuse", functools.partial(awaits, ctx.sleep(MOMENT)), retry=RetryPolicy(initial_interval=LONG))
+
+    async with sample.start() as runtime:
+        with pytest.raises(TerminalError, match="the context cannot be used inside a side effect"):
+            await play(runtime, misuses)
+
+
 # --- failures
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Code, TerminalError
-from ..handler.scope import current_handler
+from ..handler.scope import ContextMisuse, current_handler
 from ..journal.entries import Failure, Outcome, Success
 from ..journal.events import ActionEnded, ActionFailed
 from ..retry import RetryPolicy
@@ -113,6 +113,9 @@ class Actions:
             driver.flight.leave(slot)
         if action.stage is Stage.CANCELLED:
             return
+        if error is not None and _is_misuse(error):
+            attempt.misused(driver.describe_error(error), error)
+            return
         if outcome is not None:
             driver.step(ActionEnded(invocation.seq, attempt.token, action.completion_id, outcome))
             return
@@ -149,6 +152,12 @@ class Actions:
     def close(self) -> None:
         """Lets the threads end."""
         self._pool.close()
+
+
+def _is_misuse(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):  # of a task group in the body
+        return error.subgroup(ContextMisuse) is not None
+    return isinstance(error, ContextMisuse)
 
 
 def result_type(action: Callable[[], Any], given: Any, known: dict[types.CodeType, Any]) -> Any:

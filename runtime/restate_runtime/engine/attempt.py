@@ -17,7 +17,7 @@ from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, value_of
-from ..handler.scope import current_handler
+from ..handler.scope import ContextMisuse, current_handler
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
 from ..journal.entries import Command, Failure, Outcome, Success, Target
@@ -188,6 +188,12 @@ class Attempt:
         self._driver.report_failure(self, text, error)
         self._driver.step(AttemptFailed(self.invocation.seq, self.token, text, self._driver.policy_of(self.bound)))
 
+    def misused(self, text: str, error: BaseException) -> None:
+        """The context was used inside a side effect: the attempt fails, whatever its handler waits for."""
+        if not self.dead:
+            self._driver.abandon(self.invocation.seq)
+            self._fail(text, error)
+
     def _warn_of_unawaited(self) -> None:
         unfinished = {leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and leaf.ref > 0 and not leaf.awaited}
         for command in self.journal.commands if unfinished else ():
@@ -205,7 +211,7 @@ class Attempt:
         except RuntimeError:  # no event loop: a thread
             own = False
         if not own:
-            raise RuntimeError(self._misuse())
+            raise ContextMisuse(self._misuse())
         return True
 
     def _misuse(self) -> str:
@@ -222,7 +228,7 @@ class Attempt:
             return
         self.check_command()
         if frame.f_globals.get("__name__", "").startswith("asyncio."):
-            raise RuntimeError("a durable future cannot be awaited through asyncio.wait_for: use or_timeout")
+            raise ContextMisuse("a durable future cannot be awaited through asyncio.wait_for: use or_timeout")
 
     def _raise_abandoned(self) -> None:
         self._raised += 1

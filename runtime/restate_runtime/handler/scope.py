@@ -6,7 +6,12 @@ from contextvars import ContextVar
 
 from ..errors import RuntimeFault
 
-__all__ = ["current_handler", "outside_only"]
+__all__ = ["ContextMisuse", "current_handler", "outside_only"]
+
+
+class ContextMisuse(RuntimeError):
+    """A context was used inside a side effect, or in another task or thread than its handler's."""
+
 
 current_handler: ContextVar[object | None] = ContextVar("restate_current_handler", default=None)
 """The attempt whose handler runs here; `None` outside handlers and inside side effects."""
