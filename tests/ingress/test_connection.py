@@ -172,7 +172,7 @@ async def test_all_of_asyncio_works_on_calls(connection: Connection) -> None:
     echo = EchoClient(connection)
     assert [text.text for text in await asyncio.gather(*(echo.call(Text(text=str(n))) for n in range(3)))] == ["0", "1", "2"]
     assert (await asyncio.wait_for(echo.call(Text(text="x")), 60)).text == "x"
-    done, pending = await asyncio.wait([echo.call(Text(text="x"))], timeout=60)  # type: ignore[type-var]
+    done, pending = await asyncio.wait([echo.call(Text(text="x"))], timeout=60)
     assert (len(done), len(pending)) == (1, 0)
     assert {(await text).text for text in asyncio.as_completed([echo.call(Text(text=str(n))) for n in range(3)])} == {"0", "1", "2"}
     assert (await asyncio.shield(echo.call(Text(text="x")))).text == "x"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,7 +14,7 @@ from ..descriptors import MethodDescriptor
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..serde import SerdeError, check_text
-from .futures import Call
+from .futures import Call, DurableFuture
 
 __all__ = ["Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
 
@@ -71,8 +71,8 @@ class InvocationHandle(abc.ABC, Generic[Response]):
         """The invocation's id."""
 
     @abc.abstractmethod
-    def result(self, timeout: timedelta | float | None = None) -> Awaitable[Response]:
-        """Waits for the end and returns the method's response; inside handlers it is a durable future.
+    def result(self, timeout: timedelta | float | None = None) -> DurableFuture[Response]:
+        """Waits for the end and returns the method's response; inside handlers it is a durable future, outside a coroutine.
 
         Args:
             timeout: bound on the wait, outside handlers; seconds where it is a number.

@@ -11,6 +11,8 @@ from .scope import current_handler
 
 __all__ = ["as_completed", "gather", "race", "select"]
 
+_ASYNCIOS = {"gather": "gather", "race": "wait", "select": "wait", "as_completed": "as_completed"}
+
 T = TypeVar("T")
 T1 = TypeVar("T1")
 T2 = TypeVar("T2")
@@ -96,7 +98,9 @@ def _invocation(futures: tuple[DurableFuture[Any], ...], name: str) -> Any:
         raise ValueError(f"{name} needs at least one durable future")
     for future in futures:
         if not isinstance(future, DurableFuture):
-            raise TypeError(f"{name} takes durable futures (calls, sleeps, runs, awakeables), not a {type(future).__name__}")
+            outside = f"; outside handlers use asyncio's {_ASYNCIOS[name]}" if current_handler.get() is None else ""
+            kind = type(future).__name__
+            raise TypeError(f"{name} takes a handler's durable futures (calls, sleeps, runs, awakeables), not a {kind}{outside}")
     first = futures[0]._invocation
     if any(future._invocation is not first for future in futures):
         raise ValueError(f"{name} takes durable futures of one invocation")
