@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +14,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
 from restate_runtime import Code, TerminalError, gather, race
 
-from .services import LONG, MOMENT, Sample, begin, journal, play, reached, send, until
+from .services import LONG, MOMENT, Sample, begin, described, journal, play, reached, send, until
 
 FORMS: dict[str, Callable[..., Any]] = {
     "awaited": lambda method, request, **options: method(request, **options),
@@ -420,3 +421,46 @@ async def test_status_while_it_goes_on(sample: Sample) -> None:
             await first.result()
         assert caught.value.code is Code.ABORTED
         await reached(second, "running", "suspended")
+
+
+# --- who called
+
+
+async def test_introspection_names_the_caller_of_every_call(sample: Sample) -> None:
+    @sample.script
+    async def calls(ctx: Any) -> list[str]:
+        echo = EchoClient(ctx).call
+        await echo(Text(text="awaited"))
+        sent, later = echo.in_background(Text()), echo.delayed(Text(), LONG)
+        promise = ctx.awakeable(str)
+        await ctx.run("publish", lambda: promises.append(promise.id))
+        await promise
+        return [await sent.invocation_id(), await later.invocation_id()]
+
+    def callers(runtime: Any) -> dict[str, tuple[Any, ...]]:
+        return {
+            row["id"]: (row["invoked_by"], row["invoked_by_id"], row["invoked_by_service_name"], row["invoked_by_target"])
+            for row in runtime.inspector.invocations()
+        }
+
+    promises: list[str] = []
+    async with sample.start() as runtime:
+        handle = send(runtime, calls, "k")
+        await until(lambda: promises)
+        id = await handle.invocation_id()
+        killed = send(runtime, calls, "other")
+        await until(lambda: len(promises) == 2)
+        await killed.kill()
+        while (await described(runtime, killed))["status"] != "completed":
+            await asyncio.sleep(0.002)
+        other = await killed.invocation_id()
+    async with sample.start() as runtime:
+        await runtime.resolve_awakeable(promises[0], "go")
+        await runtime.invocation(id).result()
+        found = callers(runtime)
+        nobody = ("ingress", None, None, None)
+        assert (found.pop(id), found.pop(other)) == (nobody, nobody)
+        by_key = {
+            key: ("service", of, "sample.v1.Counter", f"sample.v1.Counter/Script of '{key}'") for key, of in (("k", id), ("other", other))
+        }
+        assert sorted(found.values()) == sorted([by_key["k"]] * 3 + [by_key["other"]] * 3)

@@ -58,7 +58,7 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
             if event.existing is not None:
                 _subscribe(state, invocation, command.completion_id, event.existing, now, out)
             else:
-                callee = _create(state, event, command, (invocation.seq, command.completion_id), now, out)
+                callee = _create(state, event, command, command.completion_id, now, out)
                 if callee.seq in state.invocations:
                     invocation.children.add(callee.seq)
         case OneWayCall():
@@ -83,9 +83,7 @@ def _lane_state(state: State, invocation: Invocation) -> tuple[LaneKey, dict[str
     return key, values
 
 
-def _create(
-    state: State, event: Issue, command: Call | OneWayCall, parent: tuple[int, int] | None, now: int, out: list[Effect]
-) -> Invocation:
+def _create(state: State, event: Issue, command: Call | OneWayCall, awaited: int | None, now: int, out: list[Effect]) -> Invocation:
     return create(
         state,
         out,
@@ -95,7 +93,8 @@ def _create(
         payload=command.payload,
         headers=command.headers,
         due_ms=command.due_ms if isinstance(command, OneWayCall) else 0,
-        parent=parent,
+        invoker=event.seq,
+        parent=None if awaited is None else (event.seq, awaited),
         idempotency_key=command.idempotency_key,
         request_digest=event.request_digest,
         retention_ms=event.retention_ms,

@@ -85,7 +85,8 @@ class Invocation:
         attempt: `ctx.attempt`.
         failures: failed attempts since the last resume, which the retry policy counts.
         crashes: unclean exits in a row at which it was executing.
-        parent: sequence number and completion id of the awaited call that made it.
+        invoker: sequence number of the invocation that made it, with an awaited or a background call; 0 for a caller outside.
+        parent: sequence number and completion id of the awaited call that made it, as long as somebody awaits it.
         subscribers: the same, for awaited calls that attached to it later.
         children: awaited calls below it that are not completed.
         waiters: opaque tokens of callers outside.
@@ -115,6 +116,7 @@ class Invocation:
     modified_ms: int = 0
     retention_ms: int = 0
     idempotency_key: str | None = None
+    invoker: int = 0
     parent: tuple[int, int] | None = None
     subscribers: list[tuple[int, int]] = field(default_factory=list)
     children: set[int] = field(default_factory=set)
