@@ -45,6 +45,7 @@ class _Builder:
         self._loaded = loaded
         self._default_kind = default_kind
         self._messages: dict[str, Message] = {}
+        self._deprecated: dict[str, bool] = {}
 
     def file(self, name: str) -> File:
         linked, proto = self._loaded.file(name), self._loaded.proto(name)
@@ -72,6 +73,7 @@ class _Builder:
         kind, kind_name, contradiction = found or (default, default.name if default is not None else "", "")
         source = self._loaded.source(file.name)
         path = (_SERVICE, index)
+        location, comment = source.both(*path)
         linked = file.services_by_name[raw.name]
         methods = [
             self._method(method, item, source, (*path, _METHOD, number), kind)
@@ -85,8 +87,8 @@ class _Builder:
             kind=kind,
             kind_name=kind_name,
             methods=tuple(method for method in methods if found is not None or not method.streaming),
-            comments=comments.clean(source.comments(*path)),
-            location=source.location(*path),
+            comments=comments.clean(comment),
+            location=location,
             shipped=is_shipped(proto),
             contradiction=contradiction,
             states=states(self._loaded, given, source, path, self._message),
@@ -105,14 +107,15 @@ class _Builder:
         kind: ServiceKind | None,
     ) -> Method:
         given = self._loaded.annotations.of(Place.METHOD, proto)
+        location, comment = source.both(*path)
         return Method(
             name=proto.name,
             python_name=naming.method_name(proto.name),
             input=self._message(linked.input_type),
             output=self._message(linked.output_type),
             streaming=proto.client_streaming or proto.server_streaming,
-            comments=comments.clean(source.comments(*path)),
-            location=source.location(*path),
+            comments=comments.clean(comment),
+            location=location,
             input_location=source.location(*path, _INPUT),
             shared=is_shared(given, kind),
             handler_type=handler_type(given),
@@ -124,14 +127,21 @@ class _Builder:
         name = linked.full_name
         if name not in self._messages:
             chain = _outermost_first(linked)
+            path = tuple(part.name for part in chain)
             self._messages[name] = Message(
                 full_name=name,
                 file=linked.file.name,
-                path=tuple(part.name for part in chain),
-                fields=tuple(self._fields(linked, [part.name for part in chain])),
-                deprecated=any(part.has_options and part.GetOptions().deprecated for part in (linked.file, *chain)),
+                path=path,
+                fields=tuple(self._fields(linked, path)),
+                deprecated=self._file_is_deprecated(linked.file)
+                or any(part.has_options and part.GetOptions().deprecated for part in chain),
             )
         return self._messages[name]
+
+    def _file_is_deprecated(self, file: _descriptor.FileDescriptor) -> bool:
+        if file.name not in self._deprecated:
+            self._deprecated[file.name] = file.GetOptions().deprecated
+        return self._deprecated[file.name]
 
     def _fields(self, linked: _descriptor.Descriptor, path: Sequence[str]) -> Iterator[InputField]:
         """The annotated fields of a message."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .compiled.module import module
@@ -13,9 +12,10 @@ from .model import File
 from .naming import output_name
 from .options import Options
 from .pages import ModulePage, Pages
-from .templating import TEMPLATES, environment_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import jinja2
 
 __all__ = ["Renderer"]
@@ -48,12 +48,17 @@ class Renderer:
 
     @cached_property
     def _text(self) -> Callable[[ModulePage], str]:
-        own = [path.name for path in TEMPLATES.iterdir()] if self._folders else []
-        if any((folder / name).is_file() for folder in self._folders for name in own):
-            template = self._environment.get_template("module.py.j2")
-            return lambda page: template.render(page=page)
-        return module
+        if not self._folders:
+            return module
+        from .templating import TEMPLATES
+
+        if not any((folder / path.name).is_file() for folder in self._folders for path in TEMPLATES.iterdir()):
+            return module
+        template = self._environment.get_template("module.py.j2")
+        return lambda page: template.render(page=page)
 
     @cached_property
     def _environment(self) -> jinja2.Environment:
+        from .templating import environment_of
+
         return environment_of(self._folders)

@@ -6,7 +6,7 @@ what is not looked at stays a run of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     _Kind: TypeAlias = descriptor_pb2.FieldDescriptorProto.Type.ValueType
 
-__all__ = ["RawFile", "Request", "locations", "read"]
+__all__ = ["RawFile", "Request", "read"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class RawFile:
         name: `tour/v1/tour.proto`.
         package: `tour.v1`.
         descriptor: its serialized FileDescriptorProto, without source info.
-        source_info: its serialized SourceCodeInfo.
+        locations: the serialized Locations of its source info.
     """
 
     name: str
     package: str
     descriptor: bytes
-    source_info: bytes
+    locations: Sequence[bytes]
 
     @cached_property
     def proto(self) -> descriptor_pb2.FileDescriptorProto:
@@ -68,40 +68,30 @@ def read(data: bytes) -> Request:
     Raises:
         DecodeError: it is damaged.
     """
-    request = _REQUEST.FromString(data)
+    request = _narrowed().FromString(data)
     return Request(request.parameter, tuple(request.file_to_generate), tuple(map(_file, request.proto_file)))
 
 
-def locations(source_info: bytes) -> Iterable[bytes]:
-    """The serialized Locations of a serialized SourceCodeInfo.
-
-    Raises:
-        DecodeError: it is damaged.
-    """
-    found: Iterable[bytes] = _SOURCE_INFO.FromString(source_info).location
-    return found
-
-
-def _file(data: bytes) -> RawFile:
-    file = _FILE.FromString(data)
-    source_info = file.source_code_info
+def _file(file: Any) -> RawFile:
+    # Cleared, it is on its own: it stays what it is, and is no part of the file any more.
+    locations = file.source_code_info.location
     file.ClearField("source_code_info")
-    return RawFile(file.name, file.package, file.SerializeToString(), source_info)
+    return RawFile(file.name, file.package, file.SerializeToString(), locations)
 
 
-def _narrowed() -> tuple[Any, Any, Any]:
-    """Classes for what is looked at of CodeGeneratorRequest, FileDescriptorProto and SourceCodeInfo; they keep all else unread."""
+def _narrowed() -> Any:
+    """The class of a CodeGeneratorRequest with little more than files' names and the bytes of Locations; all else is kept unread."""
     kinds = descriptor_pb2.FieldDescriptorProto
 
-    def one(name: str, number: int, kind: _Kind = kinds.TYPE_STRING) -> descriptor_pb2.FieldDescriptorProto:
-        return kinds(name=name, number=number, type=kind, label=kinds.LABEL_OPTIONAL)
+    def one(name: str, number: int, kind: _Kind = kinds.TYPE_STRING, of: str | None = None) -> descriptor_pb2.FieldDescriptorProto:
+        return kinds(name=name, number=number, label=kinds.LABEL_OPTIONAL, type=kind, type_name=of)
 
-    def many(name: str, number: int, kind: _Kind = kinds.TYPE_STRING) -> descriptor_pb2.FieldDescriptorProto:
-        return kinds(name=name, number=number, type=kind, label=kinds.LABEL_REPEATED)
+    def many(name: str, number: int, kind: _Kind = kinds.TYPE_STRING, of: str | None = None) -> descriptor_pb2.FieldDescriptorProto:
+        return kinds(name=name, number=number, label=kinds.LABEL_REPEATED, type=kind, type_name=of)
 
     messages = {
-        "Request": [many("file_to_generate", 1), one("parameter", 2), many("proto_file", 15, kinds.TYPE_BYTES)],
-        "File": [one("name", 1), one("package", 2), one("source_code_info", 9, kinds.TYPE_BYTES)],
+        "Request": [many("file_to_generate", 1), one("parameter", 2), many("proto_file", 15, kinds.TYPE_MESSAGE, ".File")],
+        "File": [one("name", 1), one("package", 2), one("source_code_info", 9, kinds.TYPE_MESSAGE, ".SourceInfo")],
         "SourceInfo": [many("location", 1, kinds.TYPE_BYTES)],
     }
     file = descriptor_pb2.FileDescriptorProto(name="narrowed.proto")
@@ -109,8 +99,4 @@ def _narrowed() -> tuple[Any, Any, Any]:
         file.message_type.add(name=name, field=fields)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    request, file_, info = (message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in messages)
-    return request, file_, info
-
-
-_REQUEST, _FILE, _SOURCE_INFO = _narrowed()
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Request"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pb2
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["SHIPPED", "digest", "include_folder", "is_shipped"]
 
@@ -36,6 +39,8 @@ def include_folder() -> Path:
     Raises:
         FileNotFoundError: the installation is incomplete.
     """
+    from pathlib import Path
+
     here = Path(__file__).resolve().parent
     for folder in (here / "include", here.parent / "protos"):
         if (folder / "dev" / "restate" / "ext.proto").is_file():

@@ -8,7 +8,7 @@ from functools import cached_property
 from google.protobuf import descriptor_pb2
 
 from .model import Location
-from .request import RawFile, locations
+from .request import RawFile
 
 __all__ = ["SourceMap"]
 
@@ -35,16 +35,23 @@ class SourceMap:
         found = None
         while path and found is None:
             found, path = self._find(path), path[:-1]
-        if found is None or len(found.span) < 2:
-            return Location(self.file.name)
-        return Location(self.file.name, found.span[0] + 1, found.span[1] + 1)
+        return self._place(found)
 
     def comments(self, *path: int) -> str:
         """The comment above the thing at that path, else the one behind it."""
+        return _comments(self._find(path))
+
+    def both(self, *path: int) -> tuple[Location, str]:
+        """Where the thing at that path begins, and its comment."""
         found = self._find(path)
-        text: str | bytes = "" if found is None else found.leading_comments or found.trailing_comments
-        # A file in another encoding than UTF-8: protobuf gives what it cannot decode as bytes.
-        return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return self.location(*path[:-1]) if found is None else self._place(found), _comments(found)
+
+    def _place(self, found: descriptor_pb2.SourceCodeInfo.Location | None) -> Location:
+        span = () if found is None else found.span[:2]
+        if len(span) < 2:
+            return Location(self.file.name)
+        line, column = span
+        return Location(self.file.name, line + 1, column + 1)
 
     def _find(self, path: tuple[int, ...]) -> descriptor_pb2.SourceCodeInfo.Location | None:
         found = (self._in_messages if path[0] == _MESSAGE else self._elsewhere).get(_packed(path))
@@ -62,9 +69,15 @@ class SourceMap:
         """Serialized Locations by their paths, as these are serialized."""
         return {
             item[2 : 2 + item[1]]: item
-            for item in locations(self.file.source_info)
+            for item in self.file.locations
             if len(item) > 2 and (item[2] == _MESSAGE) is in_messages and item[0] == _PATH_TAG and item[1] < _LARGE
         }
+
+
+def _comments(found: descriptor_pb2.SourceCodeInfo.Location | None) -> str:
+    text: str | bytes = "" if found is None else found.leading_comments or found.trailing_comments
+    # A file in another encoding than UTF-8: protobuf gives what it cannot decode as bytes.
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
 def _packed(path: tuple[int, ...]) -> bytes:

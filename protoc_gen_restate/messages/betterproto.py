@@ -7,12 +7,15 @@ import importlib.util
 import keyword
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..imports import Section
 from ..model import File, Message
 from ..naming import is_plain
 from . import Alias, Compiler, FlavourError, Reference, Scope
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Betterproto2Flavour", "BetterprotoFlavour"]
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import keyword
 import types
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..imports import Section
 from ..model import File, Message
 from ..naming import is_plain, module_name
 from ..shipped import SHIPPED
 from . import Alias, Compiler, Reference, Scope
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["ProtobufFlavour"]
 
@@ -53,6 +56,11 @@ class ProtobufFlavour:
         return f'{pool}.Default().FindFileByName("{file.name}")'
 
     def _module(self, proto: str, scope: Scope) -> str:
+        if proto not in scope.modules:
+            scope.modules[proto] = self._imported(proto, scope)
+        return scope.modules[proto]
+
+    def _imported(self, proto: str, scope: Scope) -> str:
         module = module_name(proto, "_pb2")
         if proto.startswith("google/protobuf/") and proto not in scope.layout.options.modules:
             place, section = module, Section.THIRD_PARTY
