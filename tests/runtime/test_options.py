@@ -172,6 +172,6 @@ async def test_a_declared_double_takes_every_number_that_it_can_give_back() -> N
         assert (got, type(got)) == (value, float)
     refused: list[Any] = [10**400, True, "1", None, math.nan, math.inf]
     for value in refused:
-        with pytest.raises(TypeError, match="ratio|NaN or infinite"):
+        with pytest.raises(TypeError, match=r"ratio|NaN or infinite"):
             ratio.set(value)
     assert await ratio.get() == 1e308

@@ -17,7 +17,7 @@ from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, value_of
-from ..handler.scope import ContextMisuse, current_handler
+from ..handler.scope import INSIDE_ACTION, OTHER_TASK, WAIT_FOR, ContextMisuse, current_handler
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
 from ..journal.entries import Command, Failure, Outcome, Success, Target
@@ -215,12 +215,7 @@ class Attempt:
         return True
 
     def _misuse(self) -> str:
-        if current_handler.get() is self:
-            return (
-                "the context belongs to the handler's own task: instead of asyncio.gather, wait_for, task groups or other tasks "
-                "use restate_runtime's gather, race, select, as_completed or or_timeout"
-            )
-        return "the context cannot be used inside a side effect: do it before or after ctx.run"
+        return OTHER_TASK if current_handler.get() is self else INSIDE_ACTION
 
     def check_await(self, frame: types.FrameType) -> None:
         if self.dead:
@@ -228,7 +223,7 @@ class Attempt:
             return
         self.check_command()
         if frame.f_globals.get("__name__", "").startswith("asyncio."):
-            raise ContextMisuse("a durable future cannot be awaited through asyncio.wait_for: use or_timeout")
+            raise ContextMisuse(WAIT_FOR)
 
     def _raise_abandoned(self) -> None:
         self._raised += 1

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 from ..journal.nodes import All, First
 from .futures import DurableFuture
-from .scope import current_handler
+from .scope import current_double, current_handler
 
 __all__ = ["as_completed", "gather", "race", "select"]
 
@@ -41,9 +41,11 @@ def gather(*futures: DurableFuture[Any]) -> DurableFuture[Any]:
     The first failure, in the order they were recorded, is raised; the others go on.
     """
     # Of nothing it is over at once, so that a list may be empty.
-    invocation: Any = None if futures else current_handler.get()
+    invocation: Any = None if futures else current_handler.get() or current_double.get()
     if invocation is None:
         invocation = _invocation(futures, "gather")
+    else:
+        invocation.check_command()
     node = All([future._node for future in futures])
 
     def read() -> tuple[Any, ...]:

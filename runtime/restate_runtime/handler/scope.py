@@ -6,7 +6,14 @@ from contextvars import ContextVar
 
 from ..errors import RuntimeFault
 
-__all__ = ["ContextMisuse", "current_handler", "outside_only"]
+__all__ = ["INSIDE_ACTION", "OTHER_TASK", "WAIT_FOR", "ContextMisuse", "current_double", "current_handler", "outside_only"]
+
+INSIDE_ACTION = "the context cannot be used inside a side effect: do it before or after ctx.run"
+OTHER_TASK = (
+    "the context belongs to the handler's own task: instead of asyncio.gather, wait_for, task groups or other tasks "
+    "use restate_runtime's gather, race, select, as_completed or or_timeout"
+)
+WAIT_FOR = "a durable future cannot be awaited through asyncio.wait_for: use or_timeout"
 
 
 class ContextMisuse(RuntimeError):
@@ -15,6 +22,9 @@ class ContextMisuse(RuntimeError):
 
 current_handler: ContextVar[object | None] = ContextVar("restate_current_handler", default=None)
 """The attempt whose handler runs here; `None` outside handlers and inside side effects."""
+
+current_double: ContextVar[object | None] = ContextVar("restate_current_double", default=None)
+"""What the last context stands on that a test made here; `None` outside tests."""
 
 
 def outside_only(what: str) -> None:

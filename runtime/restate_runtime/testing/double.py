@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, cast, overload
 
+from ..codecs import codec_of
 from ..handler.by_name import NamedMethod
 from ..handler.client import EmptyMethod, InvocationHandle, Method, OutgoingCall, seconds
 from ..handler.context import Context
 from ..handler.futures import Call
 from ..handler.outside import OutsideCall, OutsideHandle, failed, finished
+from ..handler.scope import current_double
 from ..handler.sync_client import SyncEmptyMethod, SyncInvocationHandle, SyncMethod, SyncNamedMethod
 from ..identifiers import invocation_id
 from ..serde import Value, encode
@@ -139,12 +142,16 @@ class Outcome:
     never: bool = False
     missing: str = ""
 
-    def begin(self) -> Outcome:
+    def begin(self, context: contextvars.Context | None = None) -> Outcome:
         """Lets what is awaited run, whether or not somebody waits for it."""
         if self.pending is not None and not isinstance(self.pending, asyncio.Future):
-            self.pending = task = asyncio.ensure_future(self.pending)
+            self.pending = task = asyncio.get_running_loop().create_task(_awaiting(self.pending), context=context)
             task.add_done_callback(_look)
         return self
+
+
+async def _awaiting(pending: Awaitable[Any]) -> Any:
+    return await pending
 
 
 def _look(task: asyncio.Future[Any]) -> None:
@@ -203,8 +210,8 @@ class Double:
     ) -> C:
         """A context for a handler under test, whose calls go to this double.
 
-        Actions of `ctx.run` are executed at once. Time stands still, and passes when the handler waits for nothing else, or when
-        `let_time_pass` says so.
+        Actions of `ctx.run` are executed at once, and again as their policy says; where it has no bound, ten times. Time stands still,
+        and passes when the handler waits for nothing else, or when `let_time_pass` says so.
 
         Args:
             type: the context that the handler takes: `KeyedContext`, or a generated one such as `UserSessionContext`.
@@ -217,6 +224,7 @@ class Double:
         stored = {name: encode(value) for name, value in (state or {}).items()}
         made = ContextDouble(self, self._new_id(), key=key, state=stored, headers=headers or {}, attempt=attempt, now=now)
         self._contexts.append(made)
+        current_double.set(made)
         return type(made)
 
     @property
@@ -392,6 +400,9 @@ def _copy(value: Any, call: OutgoingCall, name: str) -> Any:
         if value is not None:
             raise TypeError(f"{name} answers nothing, not a {type(value).__name__}")
         return None
+    codec = codec_of(type(value)) if descriptor is None else None
+    if codec is not None:  # a call by name of a method that was programmed by its client
+        return codec.encode(value)
     if not isinstance(value, wanted):
         raise TypeError(f"{name} answers a {wanted.__name__}, not a {type(value).__name__}")
     return value if descriptor is None else descriptor.response_codec.decode(descriptor.response_codec.encode(value))
