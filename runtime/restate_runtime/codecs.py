@@ -83,7 +83,7 @@ _pools: list[descriptor_pool.DescriptorPool] = []
 _files: dict[str, FileDescriptor] = {}
 _codecs: dict[type, Codec | None] = {}
 _classes: dict[str, type] = {}
-"""The classes that rpcs speak of, by full name; those of google.protobuf are in its own pool."""
+"""The classes that rpcs speak of, and others that were looked for, by full name; those of google.protobuf are in its own pool."""
 
 _WELL_KNOWN = frozenset(
     f"google/protobuf/{name}.proto"
@@ -190,15 +190,29 @@ def is_foreign(type_: type[Any]) -> bool:
 
 
 def find_class(full_name: str) -> type[Any] | None:
-    """The message class of that full name: one that an rpc speaks of, or what protobuf has loaded."""
+    """The message class of that full name: one that an rpc speaks of, what protobuf has loaded, or one of another library."""
     found = _classes.get(full_name)
     if found is not None:
         return found
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(full_name)
     except KeyError:
-        return None
+        return _find_foreign(full_name)
     return message_factory.GetMessageClass(descriptor)
+
+
+def _find_foreign(full_name: str) -> type[Any] | None:
+    if find_descriptor(full_name) is None:
+        return None
+    for library in _libraries.values():
+        waiting: list[type[Any]] = library.base.__subclasses__()
+        while waiting:
+            type_ = waiting.pop()
+            if library.full_name(type_) == full_name:
+                _classes[full_name] = type_
+                return type_
+            waiting.extend(type_.__subclasses__())
+    return None
 
 
 def find_descriptor(full_name: str) -> Descriptor | None:

@@ -82,6 +82,7 @@ def test_protobufs_own_classes_lose_nothing(reports: dict[str, dict[str, Any]]) 
         {"code": "invalid_argument", "message": "text, flag, kind, data: required, and not given"},
     ]
     assert report["without required fields"][0] == 400
+    assert report["a class that no rpc speaks of"] == [200, {"nested": {"text": "x"}}]
     assert report["an unknown value of an enum"] == [200, "584d"]
     # What JSON cannot say is shown as it is.
     assert report["unseen"] == [200, {"base64": base64.b64encode(bytes.fromhex("0a016b92030708ffffffffff3f")).decode()}]
