@@ -96,7 +96,17 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
         # A file: some systems bound the length of a command.
         arguments.write_text("".join(f"{name}\n" for name in names), "utf-8")
         command.append(f"@{arguments}")
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        # Compilers of other libraries call formatters by their names, which stand beside this interpreter.
+        path = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)))
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PATH": path},
+        )
         said = _QUIET.sub("", done.stderr or done.stdout).strip()
         if done.returncode != 0:
             raise GenerateError(_PREFIX.sub("", said))
