@@ -12,7 +12,9 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, LineList, Number, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
-from restate_runtime import Code, TerminalError, gather, race
+from restate_runtime import Code, SerdeError, TerminalError, gather, race
+from restate_runtime.handler.client import OutgoingCall
+from restate_runtime.handler.outside import OutsideCall, finished
 
 from .services import LONG, MOMENT, Sample, begin, described, journal, play, reached, send, until
 
@@ -421,6 +423,16 @@ async def test_status_while_it_goes_on(sample: Sample) -> None:
             await first.result()
         assert caught.value.code is Code.ABORTED
         await reached(second, "running", "suspended")
+
+
+async def test_an_answer_that_is_no_message_of_the_method_says_so(sample: Sample) -> None:
+    class Strange:
+        def begin_call(self, call: OutgoingCall) -> Any:
+            return OutsideCall(finished(b"\xff"), call.decode_response)
+
+    strange: Any = Strange()
+    with pytest.raises(SerdeError, match=r"sample.v1.Echo/Call: the response cannot be read: "):
+        await EchoClient(strange).call(Text())
 
 
 # --- who called

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
+from google.protobuf.message import DecodeError
+
 from ..deprecation import warn_once
 from ..descriptors import MethodDescriptor
 from ..durations import whole_milliseconds
@@ -52,12 +54,19 @@ class OutgoingCall:
     timeout_s: float | None = None
 
     def decode_response(self, payload: bytes) -> Any:
-        """The response message; `None` for Empty; the bytes as they are for a call by name."""
+        """The response message; `None` for Empty; the bytes as they are for a call by name.
+
+        Raises:
+            SerdeError: the bytes are no such message, or one that its library cannot read.
+        """
         if self.descriptor is None:
             return payload
         if self.descriptor.empty_response:
             return None
-        return self.descriptor.response_codec.decode(payload)
+        try:
+            return self.descriptor.response_codec.decode(payload)
+        except DecodeError as error:
+            raise SerdeError(f"{self.descriptor.full_name}: the response cannot be read: {error}") from error
 
 
 class InvocationHandle(abc.ABC, Generic[Response]):
