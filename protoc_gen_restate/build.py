@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2
 
-from . import comments, naming
+from . import naming
 from .annotations import Place
 from .load import Loaded
 from .model import Contract, FieldRole, File, InputField, Message, Method, Service, ServiceKind
@@ -56,7 +56,7 @@ class _Builder:
         defined = (proto.message_type, proto.enum_type, proto.extension, proto.service)
         return File(
             name=name,
-            comments=comments.clean(comment),
+            comments=comment,
             services=tuple(service for service in services if service is not None),
             definitions=frozenset(item.name for items in defined for item in items),
             deprecated=proto.options.deprecated,
@@ -87,7 +87,7 @@ class _Builder:
             kind=kind,
             kind_name=kind_name,
             methods=tuple(method for method in methods if found is not None or not method.streaming),
-            comments=comments.clean(comment),
+            comments=comment,
             location=location,
             shipped=is_shipped(proto),
             contradiction=contradiction,
@@ -114,7 +114,7 @@ class _Builder:
             input=self._message(linked.input_type),
             output=self._message(linked.output_type),
             streaming=proto.client_streaming or proto.server_streaming,
-            comments=comments.clean(comment),
+            comments=comment,
             location=location,
             input_location=source.location(*path, _INPUT),
             shared=is_shared(given, kind),

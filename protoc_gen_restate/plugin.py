@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pb2
@@ -12,7 +13,7 @@ from google.protobuf.message import DecodeError
 from . import __version__
 from .build import build
 from .load import LoadError, load
-from .messages import FlavourError
+from .messages import Flavour, FlavourError
 from .model import Contract, Finding, Level
 from .options import ImportStyle, LintLevel, OptionError, Options, SyncClients, parse
 from .request import Request, read
@@ -67,7 +68,7 @@ def _generate(request: Request, response: plugin_pb2.CodeGeneratorResponse) -> N
     from .extensions import Extensions
 
     extensions = Extensions(options)
-    contract = extensions.change(contract)
+    contract = extensions.change(replace(contract, rooted=_rooted(contract, options, extensions.flavour)))
     errors = _lint(extensions, contract, options)
     if errors:
         response.error = _report(errors)
@@ -89,6 +90,14 @@ def _generate(request: Request, response: plugin_pb2.CodeGeneratorResponse) -> N
         _add_init_files(response)
     for item in extensions.files(contract, renderer.render):
         response.file.add(name=item.name, content=item.content, insertion_point=item.insertion_point)
+
+
+def _rooted(contract: Contract, options: Options, flavour: Flavour) -> frozenset[str]:
+    if flavour.in_package or options.package_prefix or options.imports is ImportStyle.RELATIVE:
+        return frozenset()
+    services = [(file, service) for file in contract.files for service in file.services]
+    messages = {used.file for _, service in services for used in service.messages} if flavour.carries_descriptors else set()
+    return frozenset({file.name for file, _ in services} | messages.difference(options.modules))
 
 
 def _lint(extensions: Extensions, contract: Contract, options: Options) -> list[Finding]:

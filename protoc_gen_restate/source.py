@@ -7,6 +7,7 @@ from functools import cached_property
 
 from google.protobuf import descriptor_pb2
 
+from .comments import clean
 from .model import Location
 from .request import RawFile
 
@@ -38,11 +39,11 @@ class SourceMap:
         return self._place(found)
 
     def comments(self, *path: int) -> str:
-        """The comment above the thing at that path, else the one behind it."""
+        """The comments above and behind the thing at that path, without comment marks."""
         return _comments(self._find(path))
 
     def both(self, *path: int) -> tuple[Location, str]:
-        """Where the thing at that path begins, and its comment."""
+        """Where the thing at that path begins, and its comments."""
         found = self._find(path)
         return self.location(*path[:-1]) if found is None else self._place(found), _comments(found)
 
@@ -75,9 +76,12 @@ class SourceMap:
 
 
 def _comments(found: descriptor_pb2.SourceCodeInfo.Location | None) -> str:
-    text: str | bytes = "" if found is None else found.leading_comments or found.trailing_comments
+    if found is None:
+        return ""
+    texts: tuple[str | bytes, ...] = (found.leading_comments, found.trailing_comments)
     # A file in another encoding than UTF-8: protobuf gives what it cannot decode as bytes.
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    decoded = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts if text]
+    return "\n\n".join(filter(None, map(clean, decoded)))
 
 
 def _packed(path: tuple[int, ...]) -> bytes:

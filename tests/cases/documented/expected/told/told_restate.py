@@ -4,6 +4,8 @@
 
   An indented block.
 Ünïcödé, 漢字, "quotes" and a backslash \\.
+
+Behind the package.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ TOLD: Final = restate.ServiceDescriptor(
     name="told.Told",
     kind=restate.ServiceKind.UNKEYED,
     descriptor=_told,
-    comments="A block comment\nwith stars,\n\n  and an indented part.",
+    comments="A block comment\nwith stars,\n\n  and an indented part.\n\nBehind the brace.",
     methods=(
         restate.MethodDescriptor(
             name="Both",
@@ -38,7 +40,7 @@ TOLD: Final = restate.ServiceDescriptor(
             request=told_pb2.Item,
             response=told_pb2.Item,
             descriptor=_told.methods_by_name["Both"],
-            comments="Leading.",
+            comments="Leading.\n\nTrailing.",
         ),
         restate.MethodDescriptor(
             name="Behind",
@@ -72,6 +74,8 @@ class ToldBase(restate.Service):
     with stars,
 
       and an indented part.
+
+    Behind the brace.
     """
 
     __restate_service__ = TOLD
@@ -82,7 +86,10 @@ class ToldBase(restate.Service):
         ctx: restate.UnkeyedContext,
         request: told_pb2.Item,
     ) -> told_pb2.Item:
-        """Leading."""
+        """Leading.
+
+        Trailing.
+        """
 
     @abc.abstractmethod
     async def behind(
@@ -116,13 +123,18 @@ class ToldClient(restate.Client):
     with stars,
 
       and an indented part.
+
+    Behind the brace.
     """
 
     __slots__ = ()
 
     @property
     def both(self) -> restate.Method[told_pb2.Item, told_pb2.Item]:
-        """Leading."""
+        """Leading.
+
+        Trailing.
+        """
         return restate.Method(self, TOLD.methods[0])
 
     @property
@@ -149,6 +161,8 @@ class ToldSyncClient(restate.SyncClient):
 
       and an indented part.
 
+    Behind the brace.
+
     For code without an event loop.
     """
 
@@ -156,7 +170,10 @@ class ToldSyncClient(restate.SyncClient):
 
     @property
     def both(self) -> restate.SyncMethod[told_pb2.Item, told_pb2.Item]:
-        """Leading."""
+        """Leading.
+
+        Trailing.
+        """
         return restate.SyncMethod(self, TOLD.methods[0])
 
     @property
