@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +19,8 @@ __all__ = ["CONNECT_TIMEOUT_S", "PROTO", "accepted_id", "call_path", "check_url"
 
 PROTO = "application/proto"
 CONNECT_TIMEOUT_S = 10
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_LONGEST_HEADER = 7_500  # servers take some 8 kB for a header, its name included
 _RESERVED = ("accept", "connect-", "content-", "idempotency-", "proxy-", "sec-", "x-restate-")
 _RESERVED_NAMES = frozenset(
     {"connection", "cookie", "expect", "host", "keep-alive", "origin", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
@@ -77,6 +80,8 @@ def headers_of(call: OutgoingCall) -> dict[str, str]:
     if call.idempotency_key is not None:
         headers["Idempotency-Key"] = _header_value("the idempotency key", call.idempotency_key)
     for name, value in (call.headers or {}).items():
+        if not _TOKEN.fullmatch(name):
+            raise TerminalError(f"the header {name!r} cannot be sent over HTTP: its name is letters, digits and '-'", Code.INVALID_ARGUMENT)
         lower = name.lower()
         if lower in _RESERVED_NAMES or lower.startswith(_RESERVED):
             raise TerminalError(f"the header '{name}' belongs to HTTP: choose another name", Code.INVALID_ARGUMENT)
@@ -87,6 +92,8 @@ def headers_of(call: OutgoingCall) -> dict[str, str]:
 def _header_value(what: str, value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value) or value != value.strip():
         raise TerminalError(f"{what} cannot be sent over HTTP: it has control characters, or blanks at an end", Code.INVALID_ARGUMENT)
+    if len(value.encode()) > _LONGEST_HEADER:
+        raise TerminalError(f"{what} cannot be sent over HTTP: it has more than {_LONGEST_HEADER} bytes", Code.INVALID_ARGUMENT)
     return value
 
 
