@@ -20,6 +20,7 @@ def main() -> int:
     gc.disable()  # the process ends before there would be anything to collect
     sys.stdout.buffer.write(respond(sys.stdin.buffer.read()))
     sys.stdout.buffer.flush()
+    gc.freeze()  # not at its end either
     return 0
 
 

@@ -50,12 +50,17 @@ def exploded(prefix: str, arguments: Sequence[str], suffix: str = "", indent: in
 
 def signature(prefix: str, parameters: Sequence[str], returns: str, of: Sequence[str] = (), indent: int = 4) -> str:
     """`prefix(parameters) -> returns[of]:`, the head of a function."""
-    bracketed = f"[{', '.join(of)}]" if of else ""
-    lines = call(prefix, parameters, f" -> {returns}{bracketed}:", indent).split("\n")
-    if fits(lines[-1]) or len(of) < 2:  # behind a single type, a comma would make it another one
-        return "\n".join([*lines[:-1], whole(lines[-1])])
     margin = " " * indent
-    return "\n".join([*lines[:-1], f"{margin}) -> {returns}[", *(f"{margin}    {item}," for item in of), f"{margin}]:"])
+    suffix = f" -> {returns}[{', '.join(of)}]:" if of else f" -> {returns}:"
+    line = f"{margin}{prefix}({', '.join(parameters)}){suffix}"
+    if fits(line):
+        return line
+    last = f"{margin}){suffix}"
+    if fits(last) or len(of) < 2:  # behind a single type, a comma would make it another one
+        ends = [whole(last)]
+    else:
+        ends = [f"{margin}) -> {returns}[", *(f"{margin}    {item}," for item in of), f"{margin}]:"]
+    return "\n".join([f"{margin}{prefix}(", *(f"{margin}    {parameter}," for parameter in parameters), *ends])
 
 
 def keyword(name: str, text: str, indent: int) -> str:
