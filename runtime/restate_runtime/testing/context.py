@@ -225,21 +225,23 @@ class ContextDouble:
                 raise TerminalError(f"the result of side effect '{name}' cannot be restored: {error}", Code.INTERNAL) from None
 
         async def execute(first: Awaitable[Any] | Exception) -> Any:
-            failure: Exception
-            for execution in range(policy.max_attempts or _EXECUTIONS):
+            executions = 0
+            while True:
+                executions += 1
                 try:
-                    value = first if execution == 0 else action()
+                    value = first if executions == 1 else action()
                     if isinstance(value, Exception):
                         raise value
                     return recorded(await value if inspect.isawaitable(value) else value)
                 except (TerminalError, ContextMisuse):
                     raise
                 except Exception as error:
-                    failure = error
-            if policy.max_attempts is None:
-                raise failure
-            said = f"{type(failure).__name__}: {failure}"
-            raise TerminalError(f"the side effect '{name}' failed {policy.max_attempts} times; the last with: {said}", Code.INTERNAL)
+                    if executions < (policy.max_attempts or _EXECUTIONS):
+                        continue
+                    if policy.max_attempts is None:
+                        raise
+                    said = f"the side effect '{name}' failed {executions} times; the last with: {type(error).__name__}: {error}"
+                    raise TerminalError(said, Code.INTERNAL) from None
 
         try:
             value = inside.run(action)
