@@ -66,9 +66,9 @@ class Codec:
         full_name: the message's name in the .proto.
         wire: protobuf's class of the message; for google.protobuf the class itself.
         encode: a message to its binary form; raises protobuf's `EncodeError` where that is impossible.
-        decode: a binary form to a message; raises protobuf's `DecodeError` where that is impossible, `Unreadable` for another library's
-            message that only the library does not understand.
-        parse: a binary form to protobuf's message; raises `DecodeError`.
+        decode: a binary form that was stored to a message; raises protobuf's `DecodeError` where that is impossible, `Unreadable` for
+            another library's message that only the library does not understand.
+        parse: a binary form from outside to protobuf's message; raises `DecodeError`, also where a required field of proto2 is missing.
     """
 
     full_name: str
@@ -227,8 +227,8 @@ def find_descriptor(full_name: str) -> Descriptor | None:
 
 
 def _protobuf(type_: type[Message]) -> Codec:
-    parse = _parser(type_)
-    return Codec(str(type_.DESCRIPTOR.full_name), type_, type_.SerializeToString, parse, parse)
+    # What is stored may be older than a field that is required today.
+    return Codec(str(type_.DESCRIPTOR.full_name), type_, type_.SerializeToString, type_.FromString, _parser(type_))
 
 
 def _foreign(type_: type[Any], library: MessageLibrary, descriptor: Descriptor) -> Codec:
@@ -252,7 +252,7 @@ def _foreign(type_: type[Any], library: MessageLibrary, descriptor: Descriptor) 
         return data
 
     def decode(data: bytes) -> Any:
-        parse(data)
+        wire.FromString(data)
         try:
             return library.decode(type_, data)
         except Exception as error:

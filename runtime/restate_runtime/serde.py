@@ -209,7 +209,11 @@ def check(value: Value) -> None:
         SerdeError: they are not.
     """
     if value.tag.startswith(_MESSAGE) and (type_ := find_class(value.tag[len(_MESSAGE) :])) is not None:
-        _parse(_known(type_), value.data)
+        codec = _known(type_)
+        try:
+            codec.parse(value.data)
+        except DecodeError as error:
+            raise SerdeError(f"the bytes are no {codec.full_name}: {error}") from error
 
 
 def check_text(what: str, value: object) -> None:

@@ -102,6 +102,9 @@ async def test_awakeables_settled_by_http(served: Any) -> None:
         body = Text(text="typed").SerializeToString()
         tag = {"content_type": "application/octet-stream", "x_restate_value_tag": "message:sample.v1.Text"}
         assert (await http.post(f"{prefix}/awakeables/{id}/resolve", b"\xff", **tag)).error[:2] == (400, "invalid_argument")
+        lacking = tag | {"x_restate_value_tag": "message:google.protobuf.UninterpretedOption"}
+        error = (await http.post(f"{prefix}/awakeables/{id}/resolve", b"\x12\x00", **lacking)).error
+        assert (error[:2], "name[0].name_part" in error[2]) == ((400, "invalid_argument"), True)
         assert (await http.post(f"{prefix}/awakeables/{id}/resolve", body, **tag)).status == 200
         assert await result(served, invocation) == {"text": "typed"}
 

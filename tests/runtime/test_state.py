@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.protobuf.descriptor_pb2 import UninterpretedOption
 from sample.v1.sample_pb2 import AddRequest, Number, Text
 from sample.v1.sample_restate import CounterClient, LedgerClient
 
 from restate_runtime import Code, SerdeError, TerminalError
+from restate_runtime.serde import Value, decode, encode
 
 from .services import MOMENT, Sample, begin, play, send, until
 
@@ -383,3 +385,11 @@ async def test_a_reason_that_is_no_text_is_refused_and_the_awakeable_stays_open(
                 await runtime.reject_awakeable(promises[0], reason)
         await runtime.resolve_awakeable(promises[0], "yes")
         assert json.loads((await waiting).text) == "yes"
+
+
+def test_what_is_stored_may_lack_a_field_that_is_required_since() -> None:
+    lacking = UninterpretedOption(name=[UninterpretedOption.NamePart(name_part="a")])
+    with pytest.raises(SerdeError, match="missing required fields"):
+        encode(lacking)
+    stored = Value("message:google.protobuf.UninterpretedOption", lacking.SerializePartialToString())
+    assert decode(stored, UninterpretedOption) == lacking
