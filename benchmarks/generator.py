@@ -116,11 +116,12 @@ def run(plugin: Plugin, request: plugin_pb2.CodeGeneratorRequest) -> tuple[float
 
 
 def services(corpus: Path) -> list[str]:
-    """The names of the files with a service."""
+    """The names of the files with a service; `preview/` holds other versions of them."""
     pattern = re.compile(r"^\s*service\s+\w+\s*\{", re.MULTILINE)
     return sorted(
         file.relative_to(corpus).as_posix()
-        for file in corpus.glob("google/**/*.proto")
+        for folder in ("google", "grafeas")
+        for file in corpus.glob(f"{folder}/**/*.proto")
         if pattern.search(file.read_text("utf-8", "replace"))
     )
 
