@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 
 from google.protobuf import json_format, message_factory, struct_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from .errors import Code, TerminalError
 
@@ -46,12 +46,12 @@ def to_json(message: Message) -> bytes:
     """A message as one line of JSON.
 
     Raises:
-        TerminalError: INTERNAL, it holds an `Any` whose type is not loaded.
+        TerminalError: INTERNAL, it holds what JSON has no words for: an `Any` whose type is not loaded, a NaN in a `Value`, ...
     """
     try:
         text = json_format.MessageToJson(message, indent=None, ensure_ascii=False, descriptor_pool=_pool_of(message.DESCRIPTOR))
         return text.encode()
-    except (json_format.SerializeToJsonError, TypeError, UnicodeEncodeError) as error:
+    except (json_format.SerializeToJsonError, DecodeError, TypeError, ValueError) as error:
         raise TerminalError(f"the response cannot be written as JSON: {error}", Code.INTERNAL) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -64,6 +65,15 @@ async def test_invoke_says_what_is_wrong(served: Any) -> None:
         assert ((status, code), message in said) == (expected, True), said
     assert (await served.http.post("/dev.restate.Ingress/Invok", {})).error[:2] == (404, "not_found")
     assert (await served.http.post("/dev.restate.Ingress/Invoke/send", {})).error[:2] == (404, "not_found")
+
+
+async def test_numbers_that_json_does_not_have(served: Any) -> None:
+    invoke = InvokeRequest(service="sample.v1.Echo", method="Call")
+    invoke.json.fields["text"].number_value = math.inf
+    resolve = ResolveAwakeableRequest(id="sign_1AAAA", json_result=Value(number_value=math.nan))
+    for path, request, field in (("Ingress/Invoke", invoke, "argument"), ("Awakeables/Resolve", resolve, "json_result")):
+        reply = await served.http.post(f"/dev.restate.{path}", request.SerializeToString(), content_type="application/proto")
+        assert reply.error == (400, "invalid_argument", f"{field}: JSON has neither NaN nor infinity")
 
 
 async def test_awakeables_settled_by_the_service(served: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from google.protobuf import any_pb2, struct_pb2, timestamp_pb2, type_pb2, wrappers_pb2
+from google.protobuf import any_pb2, duration_pb2, struct_pb2, timestamp_pb2, type_pb2, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, UninterpretedOption
 from google.protobuf.message import Message
 
@@ -108,3 +108,20 @@ RIGHT: list[tuple[type[Message], str]] = [
 def test_what_protobufs_json_allows_is_taken(type_: type[Message], body: str) -> None:
     message = from_json(body.encode(), type_)
     assert str(from_json(to_json(message), type_)) == str(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        struct_pb2.Value(number_value=float("nan")),
+        timestamp_pb2.Timestamp(seconds=10**15),
+        duration_pb2.Duration(seconds=1, nanos=-1),
+        any_pb2.Any(type_url="x/no.Such", value=b"x"),
+        any_pb2.Any(type_url="x/google.protobuf.Type", value=b"\xff"),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_json_has_no_words_for(message: Message) -> None:
+    with pytest.raises(TerminalError, match="the response cannot be written as JSON: ") as caught:
+        to_json(message)
+    assert caught.value.code is Code.INTERNAL

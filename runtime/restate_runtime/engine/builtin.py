@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from dev.restate.services_restate import AWAKEABLES, INGRESS
 from ..descriptors import MethodDescriptor
 from ..errors import Code, TerminalError
 from ..serde import RAW, Value, encode
-from ..transcode import from_json, to_json
+from ..transcode import from_json
 from .protocol import Engine
 
 __all__ = ["BuiltinCall", "BuiltinMethod", "Builtins"]
@@ -106,7 +107,11 @@ class Builtins:
 async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) -> Message:
     bound = engine.registry.resolve(request.service, request.method)
     in_json = request.WhichOneof("body") == "json"
-    call = bound.outgoing(from_json(to_json(request.json), bound.descriptor.request_codec.wire) if in_json else bound.parse(request.pb))
+    if in_json:
+        message = from_json(json.dumps(_json_of(request.json, "argument")).encode(), bound.descriptor.request_codec.wire)
+    else:
+        message = bound.parse(request.pb)
+    call = bound.outgoing(message)
     call.idempotency_key = given.idempotency_key
     call.headers = given.headers
     submission = engine.submit(call, background=True, retention_s=given.retention_s)
@@ -117,7 +122,7 @@ async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) ->
 async def _resolve(engine: Engine, request: ResolveAwakeableRequest, given: BuiltinCall) -> Message:
     match request.WhichOneof("result"):
         case "json_result":
-            value = encode(_whole(json_format.MessageToDict(request.json_result)))
+            value = encode(_whole(_json_of(request.json_result, "json_result")))
         case "bytes_result":
             value = Value(RAW, request.bytes_result)
         case _:
@@ -129,6 +134,13 @@ async def _resolve(engine: Engine, request: ResolveAwakeableRequest, given: Buil
 async def _reject(engine: Engine, request: RejectAwakeableRequest, given: BuiltinCall) -> Message:
     await engine.settle_awakeable(_id(request.id), None, request.reason or DEFAULT_REASON)
     return Empty()
+
+
+def _json_of(message: Message, field: str) -> Any:
+    try:
+        return json_format.MessageToDict(message)
+    except (json_format.SerializeToJsonError, ValueError):
+        raise TerminalError(f"{field}: JSON has neither NaN nor infinity", Code.INVALID_ARGUMENT) from None
 
 
 def _whole(value: Any) -> Any:
