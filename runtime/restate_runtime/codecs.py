@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import base64
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -25,13 +24,16 @@ __all__ = [
     "Codec",
     "MessageLibrary",
     "Unreadable",
+    "carried_messages",
     "codec_of",
     "find_class",
     "find_descriptor",
     "is_foreign",
     "is_message_type",
+    "is_required",
     "load_file",
     "pair",
+    "reaches",
 ]
 
 
@@ -102,7 +104,12 @@ def load_file(name: str, *, messages: str | MessageLibrary, files: str) -> FileD
     Raises:
         ImportError: the library is not known, or not installed.
     """
-    library = _built_in(messages) if isinstance(messages, str) else messages
+    if isinstance(messages, str):
+        from .libraries import built_in  # which needs this module
+
+        library = built_in(messages)
+    else:
+        library = messages
     if library.base not in _libraries:
         for type_ in [type_ for type_, codec in _codecs.items() if codec is None]:
             del _codecs[type_]
@@ -245,10 +252,7 @@ def _foreign(type_: type[Any], library: MessageLibrary, descriptor: Descriptor) 
         try:
             parse(data)
         except DecodeError as error:
-            completed = _with_zeros(wire, data)
-            if completed is None:
-                raise EncodeError(f"what {library.name} makes of it is no {descriptor.full_name}: {error}") from None
-            return completed
+            raise EncodeError(f"what {library.name} makes of it is no {descriptor.full_name}: {error}") from None
         return data
 
     def decode(data: bytes) -> Any:
@@ -262,7 +266,7 @@ def _foreign(type_: type[Any], library: MessageLibrary, descriptor: Descriptor) 
 
 
 def _parser(wire: type[Message]) -> Callable[[bytes], Message]:
-    if not _reaches(wire.DESCRIPTOR, _is_required):
+    if not reaches(wire.DESCRIPTOR, is_required):
         return wire.FromString
 
     def parse(data: bytes) -> Message:
@@ -274,44 +278,7 @@ def _parser(wire: type[Message]) -> Callable[[bytes], Message]:
     return parse
 
 
-def _with_zeros(wire: type[Message], data: bytes) -> bytes | None:
-    """The message with the required fields that a library left out because they are zero; `None` where that does not help."""
-    try:
-        message = wire.FromString(data)
-    except DecodeError:
-        return None
-    _fill(message)
-    return message.SerializeToString() if message.IsInitialized() else None
-
-
-def _fill(message: Any) -> None:
-    for field in message.DESCRIPTOR.fields:
-        if _is_required(field) and field.message_type is None and not message.HasField(field.name):
-            zero = _zero(field)
-            if field.enum_type is None or zero in field.enum_type.values_by_number:
-                setattr(message, field.name, zero)
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        for item in [value] if isinstance(value, Message) else value.values() if isinstance(value, Mapping) else value:
-            if isinstance(item, Message):
-                _fill(item)
-
-
-def _zero(field: FieldDescriptor) -> Any:
-    """What such libraries hold where nothing was given; the contract's own default may be another value."""
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        return b""
-    match field.cpp_type:
-        case FieldDescriptor.CPPTYPE_STRING:
-            return ""
-        case FieldDescriptor.CPPTYPE_BOOL:
-            return False
-        case _:
-            return 0
-
-
-def _reaches(descriptor: Any, wanted: Callable[[FieldDescriptor], bool]) -> bool:
+def reaches(descriptor: Any, wanted: Callable[[FieldDescriptor], bool]) -> bool:
     """Whether the message, or one that it can hold, has such a field."""
     seen: set[str] = set()
     waiting = [descriptor]
@@ -328,7 +295,8 @@ def _reaches(descriptor: Any, wanted: Callable[[FieldDescriptor], bool]) -> bool
     return False
 
 
-def _is_required(field: FieldDescriptor) -> bool:
+def is_required(field: FieldDescriptor) -> bool:
+    """Whether it is a required field of proto2."""
     required: bool | None = getattr(field, "is_required", None)  # early releases of protobuf 6 have the label only
     return cast(Any, field).label == FieldDescriptor.LABEL_REQUIRED if required is None else required
 
@@ -339,88 +307,7 @@ def _library_of(type_: type[Any]) -> MessageLibrary | None:
     return next((_libraries[base] for base in type_.__mro__ if base in _libraries), None)
 
 
-def _built_in(name: str) -> MessageLibrary:
-    makers: dict[str, Callable[[], MessageLibrary]] = {"betterproto": _betterproto, "betterproto2": _betterproto2}
-    if name not in makers:
-        raise ImportError(f"this restate_runtime knows no message library '{name}'; there is {', '.join(makers)}")
-    try:
-        return makers[name]()
-    except ImportError as error:
-        raise ImportError(
-            f"the generated module's messages are {name}'s, which does not load: {error}; pip install 'protoc-gen-restate[{name}]'"
-        ) from error
-
-
-def _betterproto() -> MessageLibrary:
-    from betterproto import Message as Base  # pyright: ignore[reportMissingImports]
-    from betterproto.casing import pascal_case  # pyright: ignore[reportMissingImports]
-
-    def decode(type_: type[Any], data: bytes) -> Any:
-        return type_().parse(data)
-
-    def full_name(type_: type[Any]) -> str | None:
-        # Its classes do not know their messages: a class is called after the message, in a module called after the package.
-        module = type_.__module__
-        for message in _messages():
-            package = message.file.package
-            nested = message.full_name[len(package) + 1 if package else 0 :].replace(".", "_")
-            if pascal_case(nested) == type_.__name__ and (not package or module == package or module.endswith(f".{package}")):
-                return str(message.full_name)
-        return None
-
-    return MessageLibrary("betterproto", Base, _without_wrong_durations(bytes, Base), decode, full_name)
-
-
-def _betterproto2() -> MessageLibrary:
-    from betterproto2 import Message as Base  # pyright: ignore[reportMissingImports]
-
-    def decode(type_: type[Any], data: bytes) -> Any:
-        return type_.parse(data)
-
-    def full_name(type_: type[Any]) -> str | None:
-        known: Any = getattr(importlib.import_module(type_.__module__), "default_message_pool", None)
-        url: str | None = None if known is None else known.type_to_url.get(type_)
-        return None if url is None else url.rpartition("/")[2].lstrip(".")
-
-    return MessageLibrary("betterproto2", Base, _without_wrong_durations(bytes, Base), decode, full_name)
-
-
-def _without_wrong_durations(encode: Callable[[Any], bytes], base: type) -> Callable[[Any], bytes]:
-    """Both libraries write a negative fraction of a second as a positive one: -0.5 s would arrive as 0.5 s."""
-
-    def check(value: Any) -> None:
-        match value:
-            case timedelta() if value < timedelta(0) and value % timedelta(seconds=1):
-                raise ValueError(f"a negative Duration is of whole seconds, this one is {value.total_seconds():g} s")
-            case list():
-                for item in value:
-                    check(item)
-            case dict():
-                for item in value.values():
-                    check(item)
-            case _ if isinstance(value, base):
-                for item in vars(value).values():
-                    check(item)
-
-    has_durations: dict[type, bool] = {}
-
-    def checked(message: object) -> bytes:
-        type_ = type(message)
-        if type_ not in has_durations:
-            codec = codec_of(type_)
-            has_durations[type_] = codec is None or _reaches(codec.wire.DESCRIPTOR, _is_duration)
-        if has_durations[type_]:
-            check(message)
-        return encode(message)
-
-    return checked
-
-
-def _is_duration(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Duration"
-
-
-def _messages() -> Iterator[Descriptor]:
+def carried_messages() -> Iterator[Descriptor]:
     """Every message of the files that generated modules brought along, longest package first."""
     files = sorted(_with_imports(), key=lambda file: -len(file.package))
     waiting = [message for file in files for message in file.message_types_by_name.values()]
