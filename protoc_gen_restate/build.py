@@ -53,12 +53,14 @@ class _Builder:
         services = [self._service(linked, proto, index) for index in range(len(proto.service))]
         # The topmost comment is often a licence, so the package's goes first.
         comment = source.comments(_PACKAGE) or source.comments(_SYNTAX) or source.comments(_EDITION)
-        defined = (proto.message_type, proto.enum_type, proto.extension, proto.service)
+        values = [value for enum in proto.enum_type for value in enum.value]  # they are at the top, too
+        types = [item.name for items in (proto.message_type, proto.enum_type) for item in items]
         return File(
             name=name,
             comments=comment,
             services=tuple(service for service in services if service is not None),
-            definitions=frozenset(item.name for items in defined for item in items),
+            types=tuple(types),
+            definitions=frozenset({*types, *(item.name for items in (values, proto.extension) for item in items)}),
             deprecated=proto.options.deprecated,
         )
 

@@ -291,13 +291,15 @@ class File:
         name: `tour/v1/tour.proto`.
         comments: the comment at its top, without comment marks.
         services: those to generate for.
-        definitions: names of everything defined at its top level.
+        types: the names of its messages and enums, nested ones aside.
+        definitions: all names that protoc's module for it has: of those, of extensions and of enum values.
         deprecated: the contract says so of the whole file.
     """
 
     name: str
     comments: str = ""
     services: tuple[Service, ...] = ()
+    types: tuple[str, ...] = ()
     definitions: frozenset[str] = frozenset()
     deprecated: bool = False
 

@@ -66,6 +66,7 @@ class ServicePage:
         """Its descriptor has lines that formatters would break."""
         values = [f'descriptor={self.variable}.methods_by_name["{page.method.name}"]' for page in self.methods]
         values += [f"response={message.value}" for page in self.methods for message in (page.request, page.response)]
+        values += [f"type={state.type.value}" for state in self.states]
         return any(breakable(f"            {value},") for value in values)
 
     @property

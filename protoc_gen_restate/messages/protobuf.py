@@ -56,8 +56,8 @@ class ProtobufFlavour:
         module = self._module(file.name, scope)
         if _DESCRIPTOR not in file.definitions:
             return f"{module}.{_DESCRIPTOR}"
-        pool = scope.imports.member("google.protobuf", "descriptor_pool", Section.THIRD_PARTY)
-        return f'{pool}.Default().FindFileByName("{file.name}")'
+        way = f'"{file.types[0]}"].{_DESCRIPTOR}' if file.types else f'"{_DESCRIPTOR}"]'  # an extension, which is a descriptor itself
+        return f"vars({module})[{way}.file"
 
     def _module(self, proto: str, scope: Scope) -> str:
         if proto not in scope.modules:

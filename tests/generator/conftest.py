@@ -66,6 +66,12 @@ def protoc(
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", stdin=subprocess.DEVNULL, env=given)
 
 
+def ruff(*arguments: str | Path) -> str:
+    """What ruff has to say without any configuration; nothing when it is content."""
+    done = subprocess.run([sys.executable, "-m", "ruff", *map(str, arguments), "--isolated"], capture_output=True, text=True, cwd=ROOT)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
 def findings(stderr: str) -> str:
     """The plugin's errors, without what protoc puts before them."""
     return re.sub(r"^--restate_out: (?:protoc-gen-restate: )?", "", stderr, flags=re.MULTILINE)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import CASES, INCLUDE, ROOT, protoc
+from .conftest import CASES, INCLUDE, ROOT, protoc, ruff
 
 MODULES = sorted([*CASES.glob("*/expected/**/*_restate.py"), *(ROOT / "generated").rglob("*_restate.py")])
-
-
-def ruff(*arguments: str | Path) -> str:
-    """What ruff has to say without any configuration; nothing when it is content."""
-    done = subprocess.run([sys.executable, "-m", "ruff", *map(str, arguments), "--isolated"], capture_output=True, text=True, cwd=ROOT)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def test_there_is_something_to_look_at() -> None:

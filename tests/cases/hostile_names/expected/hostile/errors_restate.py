@@ -9,7 +9,6 @@ import builtins as _builtins
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import restate_runtime as _restate
-from google.protobuf import descriptor_pool as _descriptor_pool
 
 from hostile import _errors_pb2 as _errors_pb2_1
 from hostile import errors_pb2 as _errors_pb2
@@ -44,7 +43,7 @@ __all__ = [
     "Service__HiddenSyncClient",
 ]
 
-_restate_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Restate"]  # fmt: skip
+_restate_1 = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["Restate"]
 RESTATE: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Restate",
@@ -730,7 +729,7 @@ class RestateSyncClient(_restate.SyncClient):
     # @@protoc_insertion_point(sync_client:hostile.Restate)
 
 
-_abc_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Abc"]  # fmt: skip
+_abc_1 = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["Abc"]
 ABC: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Abc",
@@ -794,7 +793,7 @@ class AbcSyncClient(_restate.SyncClient):
     # @@protoc_insertion_point(sync_client:hostile.Abc)
 
 
-_service__hidden = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["__Hidden"]  # fmt: skip
+_service__hidden = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["__Hidden"]  # fmt: skip
 SERVICE__HIDDEN: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.__Hidden",
@@ -858,7 +857,7 @@ class Service__HiddenSyncClient(_restate.SyncClient):
     # @@protoc_insertion_point(sync_client:hostile.__Hidden)
 
 
-_final = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Final"]  # fmt: skip
+_final = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["Final"]
 FINAL: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Final",

@@ -8,6 +8,7 @@ import abc
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import restate_runtime as restate
+from google.protobuf import empty_pb2
 from google.protobuf import message_factory as _message_factory
 
 from hostile import python_pb2
@@ -36,12 +37,18 @@ else:
 __all__ = [
     "PYTHON3",
     "TYPE_CHECKING_",
+    "WITH_STATE",
     "Python3Base",
     "Python3Client",
     "Python3SyncClient",
     "TypeCheckingBase",
     "TypeCheckingClient",
     "TypeCheckingSyncClient",
+    "WithStateBase",
+    "WithStateClient",
+    "WithStateContext",
+    "WithStateState",
+    "WithStateSyncClient",
 ]
 
 _python3 = python_pb2.DESCRIPTOR.services_by_name["Python3"]
@@ -221,6 +228,96 @@ class Python3SyncClient(restate.SyncClient):
         return restate.SyncMethod(self, PYTHON3.methods[4])
 
     # @@protoc_insertion_point(sync_client:hostile.Python3)
+
+
+_with_state = python_pb2.DESCRIPTOR.services_by_name["WithState"]
+WITH_STATE: Final = restate.ServiceDescriptor(
+    abi=1,
+    name="hostile.WithState",
+    kind=restate.ServiceKind.SINGLETON,
+    descriptor=_with_state,
+    methods=(
+        restate.MethodDescriptor(
+            name="Nothing",
+            python_name="nothing",
+            request=empty_pb2.Empty,
+            response=empty_pb2.Empty,
+            empty_request=True,
+            empty_response=True,
+            descriptor=_with_state.methods_by_name["Nothing"],
+        ),
+    ),
+    states=(
+        restate.StateDescriptor(
+            name="hidden",
+            python_name="hidden",
+            type=_message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["__class__"].nested_types_by_name["__dict__"]),
+        ),
+    ),
+)  # fmt: skip
+"""hostile.WithState, as the runtime knows it."""
+
+
+class WithStateState(restate.State):
+    """The state of hostile.WithState."""
+
+    __slots__ = ()
+
+    @property
+    def hidden(self) -> restate.StateValue[Message_Python___class_____dict__]:
+        """The state 'hidden': hostile.Python.__class__.__dict__."""
+        return restate.StateValue(self, WITH_STATE.states[0])
+
+
+class WithStateContext(restate.SingletonContext):
+    """The context of handlers of hostile.WithState."""
+
+    @property
+    def state(self) -> WithStateState:
+        """The declared state."""
+        return WithStateState(self)
+
+
+class WithStateBase(restate.Service):
+    """The service hostile.WithState."""
+
+    __restate_service__ = WITH_STATE
+    __restate_context__ = WithStateContext
+
+    @abc.abstractmethod
+    async def nothing(self, ctx: WithStateContext) -> None:
+        """The rpc Nothing."""
+
+    # @@protoc_insertion_point(base:hostile.WithState)
+
+
+class WithStateClient(restate.Client):
+    """The service hostile.WithState."""
+
+    __slots__ = ()
+
+    @property
+    def nothing(self) -> restate.EmptyMethod[None]:
+        """The rpc Nothing."""
+        return restate.EmptyMethod(self, WITH_STATE.methods[0])
+
+    # @@protoc_insertion_point(client:hostile.WithState)
+
+
+class WithStateSyncClient(restate.SyncClient):
+    """The service hostile.WithState.
+
+    For code without an event loop.
+    """
+
+    __slots__ = ()
+
+    @property
+    def nothing(self) -> restate.SyncEmptyMethod[None]:
+        """The rpc Nothing."""
+        return restate.SyncEmptyMethod(self, WITH_STATE.methods[0])
+
+    # @@protoc_insertion_point(sync_client:hostile.WithState)
 
 
 _type_checking_ = python_pb2.DESCRIPTOR.services_by_name["TypeChecking"]
