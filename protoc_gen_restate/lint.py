@@ -410,7 +410,16 @@ COMMAND = (
         "The modules of `dev/restate/*.proto` come with this package, and `dev` is a namespace package. A `dev/__init__.py` or `dev.py` of "
         "yours makes Python look nowhere else. Remove it.",
     ),
-    ("RST203", "Paths exist below an import folder", "A .proto file's name is its path below one of the `-I` folders, as in protoc."),
+    (
+        "RST203",
+        "Paths exist, below an import folder",
+        "A .proto file's name is its path below one of the `-I` folders, as in protoc; without any `-I`, below the working directory.",
+    ),
+    (
+        "RST204",
+        "The output can be written",
+        "`--out` is a folder, or one that can be made. Of what is there, only files of the same names are replaced.",
+    ),
 )
 """Codes of `python -m protoc_gen_restate generate`."""
 
