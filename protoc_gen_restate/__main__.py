@@ -9,7 +9,15 @@ __all__ = ["main"]
 
 def main() -> int:
     """Runs the plugin when protoc starts it, the command line otherwise; returns the exit code."""
-    if len(sys.argv) > 1 or sys.stdin.isatty():
+    try:
+        return _main()
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main() -> int:
+    request = b"" if len(sys.argv) > 1 or sys.stdin.isatty() else sys.stdin.buffer.read()
+    if not request:  # protoc always sends something
         from .cli import run
 
         return run(sys.argv[1:])
@@ -18,8 +26,9 @@ def main() -> int:
     from .plugin import respond
 
     gc.disable()  # the process ends before there would be anything to collect
-    sys.stdout.buffer.write(respond(sys.stdin.buffer.read()))
+    sys.stdout.buffer.write(respond(request))
     sys.stdout.buffer.flush()
+    gc.freeze()  # not at its end either
     return 0
 
 

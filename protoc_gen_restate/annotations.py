@@ -14,7 +14,6 @@ from typing import Any
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.message import Message
 
 __all__ = ["ANNOTATIONS", "Annotation", "Annotations", "Place", "reference"]
 
@@ -144,23 +143,31 @@ class Annotations:
 
     pool: descriptor_pool.DescriptorPool
 
-    def of(self, options: Message) -> Mapping[str, Any]:
+    def of(self, place: Place, proto: Any) -> Mapping[str, Any]:
         """Our options that are set, by full name: numbers, truth values, messages, lists of messages, and enum values by their names.
 
         An enum value that the contract's own copy does not name stays a number.
+
+        Args:
+            place: what it is that may have options.
+            proto: its descriptor as it came.
         """
-        extensions = self._extensions[options.DESCRIPTOR.full_name]
-        if not extensions or not options.ByteSize():
+        extensions = self._extensions[place]
+        if not extensions or not proto.HasField("options"):
             return {}
         owner = next(iter(extensions.values())).containing_type
         assert owner is not None
-        linked = message_factory.GetMessageClass(owner).FromString(options.SerializeToString())
+        linked = message_factory.GetMessageClass(owner).FromString(proto.options.SerializeToString())
         # A value alone would not do: zero, the default, is a real type.
         return {item.full_name: _value(item, value) for item, value in linked.ListFields() if item.full_name in extensions}
 
+    def can_stand(self, place: Place) -> bool:
+        """Whether the files know any of our options for such places."""
+        return bool(self._extensions[place])
+
     @cached_property
-    def _extensions(self) -> dict[str, dict[str, _descriptor.FieldDescriptor]]:
-        found: dict[str, dict[str, _descriptor.FieldDescriptor]] = {place.value: {} for place in Place}
+    def _extensions(self) -> dict[Place, dict[str, _descriptor.FieldDescriptor]]:
+        found: dict[Place, dict[str, _descriptor.FieldDescriptor]] = {place: {} for place in Place}
         for annotation in ANNOTATIONS:
             try:
                 extension = self.pool.FindExtensionByName(annotation.name)
@@ -168,7 +175,7 @@ class Annotations:
                 continue
             owner = extension.containing_type
             if extension.number == annotation.number and owner is not None and owner.full_name == annotation.place.value:
-                found[annotation.place.value][annotation.name] = extension
+                found[annotation.place][annotation.name] = extension
                 if extension.message_type is not None:
                     message_factory.GetMessageClass(extension.message_type)  # protobuf in pure Python does not make it by itself
         return found

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2
 
-from . import comments, naming
+from . import naming
+from .annotations import Place
 from .load import Loaded
 from .model import Contract, FieldRole, File, InputField, Message, Method, Service, ServiceKind
 from .settings import call_options, handler_type, is_shared, service_type, states
 from .shipped import is_shipped
+from .source import SourceMap
 
 __all__ = ["build"]
 
@@ -33,117 +34,134 @@ def build(loaded: Loaded, names: Iterable[str], default_kind: ServiceKind | None
         default_kind: what services without a service type are; `None` where they are left alone.
         sync_clients: whether there are clients for code without an event loop.
     """
-    return Contract(tuple(_file(loaded, loaded.file(name), default_kind) for name in names), sync_clients)
+    builder = _Builder(loaded, default_kind)
+    return Contract(tuple(builder.file(name) for name in names), sync_clients)
 
 
-def _file(loaded: Loaded, file: _descriptor.FileDescriptor, default_kind: ServiceKind | None) -> File:
-    source = loaded.source(file.name)
-    shipped = is_shipped(loaded.protos[file.name])
-    services = []
-    for index, service in enumerate(_services(file)):
-        given = loaded.annotations.of(loaded.protos[file.name].service[index].options)
+class _Builder:
+    """Makes the models of one request's files, each message's once."""
+
+    def __init__(self, loaded: Loaded, default_kind: ServiceKind | None) -> None:
+        self._loaded = loaded
+        self._default_kind = default_kind
+        self._messages: dict[str, Message] = {}
+        self._deprecated: dict[str, bool] = {}
+
+    def file(self, name: str) -> File:
+        linked, proto = self._loaded.file(name), self._loaded.proto(name)
+        source = self._loaded.source(name)
+        services = [self._service(linked, proto, index) for index in range(len(proto.service))]
+        # The topmost comment is often a licence, so the package's goes first.
+        comment = source.comments(_PACKAGE) or source.comments(_SYNTAX) or source.comments(_EDITION)
+        values = [value for enum in proto.enum_type for value in enum.value]  # they are at the top, too
+        types = [item.name for items in (proto.message_type, proto.enum_type) for item in items]
+        return File(
+            name=name,
+            comments=comment,
+            services=tuple(service for service in services if service is not None),
+            types=tuple(types),
+            definitions=frozenset({*types, *(item.name for items in (values, proto.extension) for item in items)}),
+            deprecated=proto.options.deprecated,
+        )
+
+    def _service(self, file: _descriptor.FileDescriptor, proto: descriptor_pb2.FileDescriptorProto, index: int) -> Service | None:
+        """The model of a service; `None` where it is left alone."""
+        raw = proto.service[index]
+        given = self._loaded.annotations.of(Place.SERVICE, raw)
         found = service_type(given)
-        if found is not None or default_kind is not None:
-            services.append(_service(loaded, service, index, given, found, default_kind, shipped))
-    # The topmost comment is often a licence, so the package's goes first.
-    comment = source.comments(_PACKAGE) or source.comments(_SYNTAX) or source.comments(_EDITION)
-    definitions = frozenset({*file.message_types_by_name, *file.enum_types_by_name, *file.extensions_by_name, *file.services_by_name})
-    return File(
-        name=file.name,
-        comments=comments.clean(comment),
-        services=tuple(services),
-        definitions=definitions,
-        deprecated=_file_is_deprecated(file),
-    )
+        if found is None and self._default_kind is None:
+            return None
+        default = self._default_kind
+        kind, kind_name, contradiction = found or (default, default.name if default is not None else "", "")
+        source = self._loaded.source(file.name)
+        path = (_SERVICE, index)
+        location, comment = source.both(*path)
+        linked = file.services_by_name[raw.name]
+        methods = [
+            self._method(method, item, source, (*path, _METHOD, number), kind)
+            for number, (method, item) in enumerate(zip(linked.methods, raw.method, strict=True))
+        ]
+        return Service(
+            name=raw.name,
+            full_name=linked.full_name,
+            python_name=naming.class_name(raw.name),
+            constant=naming.constant_name(raw.name),
+            kind=kind,
+            kind_name=kind_name,
+            methods=tuple(method for method in methods if found is not None or not method.streaming),
+            comments=comment,
+            location=location,
+            shipped=is_shipped(proto),
+            contradiction=contradiction,
+            states=states(self._loaded, given, source, path, self._message),
+            options=call_options(given, source, path, on_service=True),
+            deprecated=raw.options.deprecated or proto.options.deprecated,
+            annotated=found is not None,
+            left_out=tuple((method.name, method.location) for method in methods if method.streaming and found is None),
+        )
 
+    def _method(
+        self,
+        linked: _descriptor.MethodDescriptor,
+        proto: descriptor_pb2.MethodDescriptorProto,
+        source: SourceMap,
+        path: tuple[int, ...],
+        kind: ServiceKind | None,
+    ) -> Method:
+        given = self._loaded.annotations.of(Place.METHOD, proto)
+        location, comment = source.both(*path)
+        return Method(
+            name=proto.name,
+            python_name=naming.method_name(proto.name),
+            input=self._message(linked.input_type),
+            output=self._message(linked.output_type),
+            streaming=proto.client_streaming or proto.server_streaming,
+            comments=comment,
+            location=location,
+            input_location=source.location(*path, _INPUT),
+            shared=is_shared(given, kind),
+            handler_type=handler_type(given),
+            options=call_options(given, source, path, on_service=False),
+            deprecated=proto.options.deprecated,
+        )
 
-def _services(file: _descriptor.FileDescriptor) -> list[_descriptor.ServiceDescriptor]:
-    return sorted(file.services_by_name.values(), key=lambda service: service.index)
+    def _message(self, linked: _descriptor.Descriptor) -> Message:
+        name = linked.full_name
+        if name not in self._messages:
+            chain = _outermost_first(linked)
+            path = tuple(part.name for part in chain)
+            self._messages[name] = Message(
+                full_name=name,
+                file=linked.file.name,
+                path=path,
+                fields=tuple(self._fields(linked, path)),
+                deprecated=self._file_is_deprecated(linked.file)
+                or any(part.has_options and part.GetOptions().deprecated for part in chain),
+            )
+        return self._messages[name]
 
+    def _file_is_deprecated(self, file: _descriptor.FileDescriptor) -> bool:
+        if file.name not in self._deprecated:
+            self._deprecated[file.name] = file.GetOptions().deprecated
+        return self._deprecated[file.name]
 
-def _file_is_deprecated(file: _descriptor.FileDescriptor) -> bool:
-    return bool(file.GetOptions().deprecated)
-
-
-def _service(
-    loaded: Loaded,
-    service: _descriptor.ServiceDescriptor,
-    index: int,
-    given: Mapping[str, Any],
-    found: tuple[ServiceKind | None, str, str] | None,
-    default_kind: ServiceKind | None,
-    shipped: bool,
-) -> Service:
-    source = loaded.source(service.file.name)
-    kind, kind_name, contradiction = found or (default_kind, default_kind.name if default_kind is not None else "", "")
-    methods = tuple(_method(loaded, method, index, kind) for method in service.methods)
-    left_out = tuple((method.name, method.location) for method in methods if method.streaming and found is None)
-    return Service(
-        name=service.name,
-        full_name=service.full_name,
-        python_name=naming.class_name(service.name),
-        constant=naming.constant_name(service.name),
-        kind=kind,
-        kind_name=kind_name,
-        methods=tuple(method for method in methods if found is not None or not method.streaming),
-        comments=comments.clean(source.comments(_SERVICE, index)),
-        location=source.location(_SERVICE, index),
-        shipped=shipped,
-        contradiction=contradiction,
-        states=states(loaded, given, source, (_SERVICE, index), _message),
-        options=call_options(given, source, (_SERVICE, index), on_service=True),
-        deprecated=bool(service.GetOptions().deprecated) or _file_is_deprecated(service.file),
-        annotated=found is not None,
-        left_out=left_out,
-    )
-
-
-def _method(loaded: Loaded, method: _descriptor.MethodDescriptor, service: int, kind: ServiceKind | None) -> Method:
-    file = method.containing_service.file.name
-    source = loaded.source(file)
-    path = (_SERVICE, service, _METHOD, method.index)
-    given = loaded.annotations.of(loaded.protos[file].service[service].method[method.index].options)
-    return Method(
-        name=method.name,
-        python_name=naming.method_name(method.name),
-        input=_message(loaded, method.input_type),
-        output=_message(loaded, method.output_type),
-        streaming=bool(method.client_streaming or method.server_streaming),
-        comments=comments.clean(source.comments(*path)),
-        location=source.location(*path),
-        input_location=source.location(*path, _INPUT),
-        shared=is_shared(given, kind),
-        handler_type=handler_type(given),
-        options=call_options(given, source, path, on_service=False),
-        deprecated=bool(method.GetOptions().deprecated),
-    )
-
-
-def _message(loaded: Loaded, message: _descriptor.Descriptor) -> Message:
-    chain = _outermost_first(message)
-    path, proto = _find(loaded.protos[message.file.name].message_type, [part.name for part in chain])
-    source = loaded.source(message.file.name)
-    fields = []
-    for index, (item, raw) in enumerate(zip(message.fields, proto.field, strict=True)):
-        named = loaded.annotations.of(raw.options).get("dev.restate.ext.field")
-        role = next((role for role in FieldRole if role.name == named), None)
-        if role is not None:
-            fields.append(
-                InputField(
+    def _fields(self, linked: _descriptor.Descriptor, path: Sequence[str]) -> Iterator[InputField]:
+        """The annotated fields of a message."""
+        annotations = self._loaded.annotations
+        if not annotations.can_stand(Place.FIELD):
+            return
+        numbers, proto = _find(self._loaded.proto(linked.file.name).message_type, path)
+        for index, (item, raw) in enumerate(zip(linked.fields, proto.field, strict=True)):
+            named = annotations.of(Place.FIELD, raw).get("dev.restate.ext.field")
+            role = next((role for role in FieldRole if role.name == named), None)
+            if role is not None:
+                yield InputField(
                     name=item.name,
                     type=_type(item, raw),
                     role=role,
                     in_oneof=raw.HasField("oneof_index") and not raw.proto3_optional,
-                    location=source.location(*path, _FIELD, index),
+                    location=self._loaded.source(linked.file.name).location(*numbers, _FIELD, index),
                 )
-            )
-    return Message(
-        full_name=message.full_name,
-        file=message.file.name,
-        path=tuple(part.name for part in chain),
-        fields=tuple(fields),
-        deprecated=_file_is_deprecated(message.file) or any(part.GetOptions().deprecated for part in chain),
-    )
 
 
 def _outermost_first(message: _descriptor.Descriptor) -> list[_descriptor.Descriptor]:

@@ -25,13 +25,11 @@ def carried(loaded: Loaded, name: str) -> bytes:
         if name in seen:
             return
         seen.add(name)
-        proto = loaded.protos[name]
+        proto = loaded.proto(name)
         for dependency in [*proto.dependency, *getattr(proto, "option_dependency", ())]:
-            if dependency in loaded.protos:
+            if dependency in loaded.files:
                 add(dependency)
-        copy = files.file.add()
-        copy.CopyFrom(proto)
-        copy.ClearField("source_code_info")
+        files.file.append(proto)
 
     add(name)
     return files.SerializeToString(deterministic=True)

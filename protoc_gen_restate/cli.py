@@ -67,20 +67,20 @@ def _export(folder: Path) -> None:
 
 
 def _replay(file: Path) -> int:
-    """The response goes to stdout as it would to protoc; on a terminal, as text."""
+    """The response goes to stdout as it would to protoc; on a terminal, as text. Errors go to stderr, too."""
+    from google.protobuf.compiler import plugin_pb2
+
     from .plugin import respond
 
     answer = respond(file.read_bytes())
+    response = plugin_pb2.CodeGeneratorResponse.FromString(answer)
     if not sys.stdout.isatty():
         sys.stdout.buffer.write(answer)
         sys.stdout.buffer.flush()
-        return 0
-    from google.protobuf.compiler import plugin_pb2
-
-    response = plugin_pb2.CodeGeneratorResponse.FromString(answer)
+    else:
+        for item in response.file:
+            print(f"# ---- {item.name}\n{item.content}")
     if response.error:
         print(response.error, file=sys.stderr)
         return 1
-    for item in response.file:
-        print(f"# ---- {item.name}\n{item.content}")
     return 0

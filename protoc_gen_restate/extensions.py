@@ -5,11 +5,9 @@ Without plugins nothing of pluggy is loaded: starting up is most of the time tha
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import lint
@@ -18,6 +16,8 @@ from .model import Contract, Finding
 from .options import OptionError, Options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pluggy
 
     from .hooks import OutputFile
@@ -67,6 +67,10 @@ class Extensions:
     def template_folders(self) -> list[Path]:
         """Folders with templates that come before ours."""
         folders = [] if self._options.templates is None else [self._options.templates]
+        if self._manager is None:
+            return folders
+        from pathlib import Path
+
         return [*folders, *map(Path, self._each("template_folders"))]
 
     def _each(self, hook: str, **arguments: Any) -> Iterable[Any]:
@@ -92,6 +96,8 @@ class Extensions:
             for found in self._each("message_flavours"):
                 if found.name == name:
                     return found  # type: ignore[no-any-return]
+        import difflib
+
         near = difflib.get_close_matches(name, _BUILT_IN, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise OptionError(f"option 'messages' is {', '.join(_BUILT_IN)}, or what a plugin brings, not '{name}'{hint}")

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,7 +56,8 @@ def run(arguments: Sequence[str]) -> int:
             print(error, file=sys.stderr)
             return 1
         except OSError as error:
-            print(f"generate: {error}", file=sys.stderr)
+            what = error.filename or parsed.out
+            print(f"{what}: {error.strerror}; --out is a folder that can be written, or made [RST204]", file=sys.stderr)
             return 1
         return 0
 
@@ -74,6 +76,9 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
     Raises:
         GenerateError: no compiler, no such path, or the compiler found faults in the contracts.
     """
+    for folder in includes:
+        if not folder.is_dir():
+            raise GenerateError(f"{folder}: no such folder, but an -I [RST203]")
     names = _names(paths, includes)
     own = _own_compiler(options, out)
     if own is None:  # with another library's classes the folder is a package, whose `dev` hides nothing
@@ -96,7 +101,17 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
         # A file: some systems bound the length of a command.
         arguments.write_text("".join(f"{name}\n" for name in names), "utf-8")
         command.append(f"@{arguments}")
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        # Compilers of other libraries call formatters by their names, which stand beside this interpreter.
+        path = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)))
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PATH": path},
+        )
         said = _QUIET.sub("", done.stderr or done.stdout).strip()
         if done.returncode != 0:
             raise GenerateError(_PREFIX.sub("", said))
@@ -237,6 +252,6 @@ def _shim(folder: Path, name: str, module: str, *, windows: bool = os.name == "n
         program.write_text(f"@echo off\r\n{' '.join(paths)} %*\r\n", "utf-8", newline="")
         return program
     program = folder / name
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', "utf-8")
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n', "utf-8")
     program.chmod(0o755)
     return program

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, count
 
+from .lines import call, fits
 from .naming import is_plain
 
 __all__ = ["ImportTable", "Section", "sort_key"]
+
+_NUMBERS = re.compile(r"([0-9]+)")
 
 
 class Section(enum.IntEnum):
@@ -45,6 +51,8 @@ class ImportTable:
 
         A module with leading dots is relative to the generated one.
         """
+        if (module, name) in self._from:
+            return self._from[module, name][1]
         place = module.lstrip(".")
         relative = len(place) < len(module)
         parts = [*place.split("."), name] if place else [name]
@@ -56,9 +64,8 @@ class ImportTable:
             return self._dynamic[full]
         if not module and not relative:
             return self.module(name, section)
-        if (module, name) not in self._from:
-            self._from[module, name] = (section, self._allocate(name))
-        return self._from[module, name][1]
+        self._from[module, name] = (section, alias := self._allocate(name))
+        return alias
 
     def is_dynamic(self, alias: str) -> bool:
         """The module of that alias is imported by string, so that type checkers know nothing of it."""
@@ -75,7 +82,7 @@ class ImportTable:
     def _allocate(self, wanted: str) -> str:
         # Never two leading underscores: a class body would mangle the name.
         private = f"_{wanted.lstrip('_')}"
-        candidates = [wanted, private, *(f"{private}_{number}" for number in range(1, len(self.taken) + 2))]
+        candidates = chain((wanted, private), (f"{private}_{number}" for number in count(1)))
         name = next(candidate for candidate in candidates if candidate not in self.taken)
         self.taken.add(name)
         return name
@@ -91,7 +98,7 @@ class ImportTable:
 
     def _by_string(self) -> list[str]:
         return [
-            f'{alias} = {self._importlib}.import_module("{name}"{", __package__" if name.startswith(".") else ""})'
+            call(f"{alias} = {self._importlib}.import_module", [f'"{name}"', *(["__package__"] if name.startswith(".") else [])])
             for name, alias in sorted(self._dynamic.items())
         ]
 
@@ -100,15 +107,19 @@ def _as(name: str, alias: str) -> str:
     return name if name == alias else f"{name} as {alias}"
 
 
-def sort_key(name: str) -> tuple[int, str]:
-    """Constants, classes, then the rest, as import sorters have it."""
-    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+@cache
+def sort_key(name: str) -> tuple[int, list[tuple[int, int, str]]]:
+    """Constants, classes, then the rest, and numbers by their values, as import sorters have it."""
+    rank = 0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2
+    parts = filter(None, _NUMBERS.split(name))
+    # They take a zero in front as a fraction's.
+    return rank, [(0, 0 if part[0] == "0" else int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
 
 
 def _from(module: str, names: Iterable[str]) -> list[str]:
     listed = list(names)
     line = f"from {module} import {', '.join(listed)}"
-    if len(line) <= 140:
+    if fits(line):
         return [line]
     return [f"from {module} import (", *(f"    {name}," for name in listed), ")"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from . import option_rules
-from .model import Contract, FieldRole, File, Finding, InputField, Level, Location, Message, Method, Scalar, Service, ServiceKind
+from .model import Contract, FieldRole, File, Finding, InputField, Level, Location, Message, Method, Service, ServiceKind
 from .naming import module_name
 
 __all__ = ["EARLIER", "RULES", "Rule", "check"]
@@ -51,7 +52,8 @@ def _methods(contract: Contract, *kinds: ServiceKind) -> Iterator[tuple[Service,
 
 
 def _inputs(contract: Contract) -> Iterator[Message]:
-    return (method.input for _, method in _methods(contract))
+    """The inputs of rpcs that have annotated fields."""
+    return (method.input for _, method in _methods(contract) if method.input.fields)
 
 
 def _keys(contract: Contract) -> Iterator[InputField]:
@@ -190,14 +192,36 @@ def _module_twice(contract: Contract) -> Iterator[Problem]:
 
 
 def _file_name(contract: Contract) -> Iterator[Problem]:
-    files = {file.name for file in _with_services(contract)}
-    messages = {message.file for _, method in _methods(contract) for message in (method.input, method.output)}
-    stored = [entry.value for service in _services(contract) for entry in service.states]
-    messages |= {value.file for value in stored if value is not None and not isinstance(value, Scalar)}
-    for name in sorted(files | messages):
+    messages = {message.file for service in _services(contract) for message in service.messages}
+    for name in sorted({file.name for file in _with_services(contract)} | messages):
         if not all(re.fullmatch(r"\w+", part) for part in module_name(name, "_pb2").split(".")):
             printable = name.encode("unicode_escape").decode("ascii")
             yield Location(printable), "the file's name cannot become a Python module; use letters, digits, '_', '-' and '/'"
+
+
+def _hidden(contract: Contract) -> Iterator[Problem]:
+    with_services = {file.name for file in _with_services(contract)}
+    for name in sorted(contract.rooted):
+        module = module_name(name, "_restate" if name in with_services else "_pb2")
+        first, _, others = module.partition(".")
+        if others and first in _TAKEN:
+            whose = "Python" if first in _STANDARD else "protoc-gen-restate"
+            yield Location(name), f"{module} could not be imported: '{first}' is a module of {whose} itself"
+        elif name in with_services and module.startswith("google.protobuf."):
+            yield Location(name), f"{module} could not be imported: 'google.protobuf' is a package of protobuf itself"
+
+
+_STANDARD = sys.stdlib_module_names | {"test"}
+_TAKEN = _STANDARD | {"restate_runtime", "protoc_gen_restate"}
+
+
+def _protoc_name(contract: Contract) -> Iterator[Problem]:
+    defined = {(name, file.name) for file in _with_services(contract) for name in file.definitions}
+    used = {(message.path[0], message.file) for service in _services(contract) for message in service.messages}
+    for name, file_name in sorted(defined | used):
+        if name == "_descriptor":
+            module = module_name(file_name, "_pb2")
+            yield Location(file_name), f"{module} could not be imported: protoc uses the name '{name}' in it for itself"
 
 
 EARLIER = (
@@ -310,6 +334,22 @@ RULES = (
         Level.WARNING,
     ),
     Rule(
+        "RST118",
+        "Modules are not hidden",
+        "Modules are called after the path of their .proto file, and Python looks at its own modules first: with the output folder on "
+        "`sys.path`, `types/money.proto` could never be imported, whoever generates it. Use another folder, or make the output folder a "
+        "package (`imports=relative`, `package_prefix`).",
+        _hidden,
+        Level.ERROR,
+    ),
+    Rule(
+        "RST119",
+        "Nothing at the top of a file is called `_descriptor`",
+        "protoc's own module for the messages would not load. Rename it, or put it into a message.",
+        _protoc_name,
+        Level.ERROR,
+    ),
+    Rule(
         "RST121",
         "Only services with state have state and shared rpcs",
         "An UNKEYED service has no state: make it KEYED or SINGLETON, or take the option away.",
@@ -370,7 +410,16 @@ COMMAND = (
         "The modules of `dev/restate/*.proto` come with this package, and `dev` is a namespace package. A `dev/__init__.py` or `dev.py` of "
         "yours makes Python look nowhere else. Remove it.",
     ),
-    ("RST203", "Paths exist below an import folder", "A .proto file's name is its path below one of the `-I` folders, as in protoc."),
+    (
+        "RST203",
+        "Paths exist, below an import folder",
+        "A .proto file's name is its path below one of the `-I` folders, as in protoc; without any `-I`, below the working directory.",
+    ),
+    (
+        "RST204",
+        "The output can be written",
+        "`--out` is a folder, or one that can be made. Of what is there, only files of the same names are replaced.",
+    ),
 )
 """Codes of `python -m protoc_gen_restate generate`."""
 

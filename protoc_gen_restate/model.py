@@ -200,7 +200,7 @@ class Method:
         input: its input message.
         output: its output message.
         streaming: a stream on either side.
-        comments: the comment above it, without comment marks.
+        comments: the comments above and behind it, without comment marks.
         location: where the rpc is declared.
         input_location: where its input type is named.
         shared: it only reads state, and runs beside the others.
@@ -235,7 +235,7 @@ class Service:
         kind: `None` for a type that no kind has.
         kind_name: the service type as the contract spells it, `KEYED` or `VIRTUAL_OBJECT`.
         methods: the rpcs in the order of the .proto.
-        comments: the comment above it, without comment marks.
+        comments: the comments above and behind it, without comment marks.
         location: where it is declared.
         shipped: it is one of ours in `dev/restate/services.proto`, not merely one of that name.
         contradiction: the type that another annotation gives it, where that is a different one.
@@ -264,6 +264,12 @@ class Service:
     left_out: tuple[tuple[str, Location], ...] = ()
 
     @property
+    def messages(self) -> tuple[Message, ...]:
+        """Its requests, responses and states, as often as they come."""
+        stored = [entry.value for entry in self.states if isinstance(entry.value, Message)]
+        return (*(message for method in self.methods for message in (method.input, method.output)), *stored)
+
+    @property
     def has_shared(self) -> bool:
         """Some rpc of it is shared."""
         return any(method.shared for method in self.methods)
@@ -285,13 +291,15 @@ class File:
         name: `tour/v1/tour.proto`.
         comments: the comment at its top, without comment marks.
         services: those to generate for.
-        definitions: names of everything defined at its top level.
+        types: the names of its messages and enums, nested ones aside.
+        definitions: all names that protoc's module for it has: of those, of extensions and of enum values.
         deprecated: the contract says so of the whole file.
     """
 
     name: str
     comments: str = ""
     services: tuple[Service, ...] = ()
+    types: tuple[str, ...] = ()
     definitions: frozenset[str] = frozenset()
     deprecated: bool = False
 
@@ -302,7 +310,9 @@ class Contract:
 
     Attributes:
         sync_clients: there are clients for code without an event loop.
+        rooted: the .proto files whose modules are imported from the output folder itself, not from a package that it is.
     """
 
     files: tuple[File, ...]
     sync_clients: bool = True
+    rooted: frozenset[str] = frozenset()

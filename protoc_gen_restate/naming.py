@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import keyword
 import re
+from functools import cache
 
 __all__ = ["class_name", "constant_name", "is_plain", "method_name", "module_name", "output_name"]
 
-_RUN_THEN_WORD = re.compile(r"([A-Z]+)([A-Z][a-z])")
-_WORD_THEN_UPPER = re.compile(r"([a-z0-9])([A-Z])")
+# Before a word in a run of capitals, and behind a word.
+_WORD_BREAK = re.compile(r"(?<=[A-Z])(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z])")
 # What a class body cannot redefine without breaking its own machinery.
 _RESERVED = frozenset(keyword.kwlist)
 
 
+@cache
 def snake_case(name: str) -> str:
     """`MarkAsSold` -> `mark_as_sold`, `GetAWSUrl` -> `get_aws_url`."""
-    return _WORD_THEN_UPPER.sub(r"\1_\2", _RUN_THEN_WORD.sub(r"\1_\2", name)).lower()
+    return _WORD_BREAK.sub("_", name).lower()
 
 
 def escape(name: str) -> str:
@@ -39,10 +41,12 @@ def class_name(service: str) -> str:
 
 
 def constant_name(service: str) -> str:
-    """`TicketService` -> `TICKET_SERVICE`."""
-    return snake_case(class_name(service)).upper()
+    """`TicketService` -> `TICKET_SERVICE`; off the one name that type checkers know by itself, injectively."""
+    name = snake_case(class_name(service)).upper()
+    return f"{name}_" if name.rstrip("_") == "TYPE_CHECKING" else name
 
 
+@cache
 def module_name(proto: str, suffix: str) -> str:
     """The module that protoc makes of a .proto file: dashes become underscores, and dots in the stem become packages.
 
@@ -57,6 +61,7 @@ def output_name(proto: str, suffix: str) -> str:
     return module_name(proto, suffix).replace(".", "/") + ".py"
 
 
+@cache
 def is_plain(name: str) -> bool:
     """It can stand in an import statement or behind a dot, also in a class body, where two leading underscores would be mangled."""
     return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")

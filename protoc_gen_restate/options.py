@@ -6,16 +6,16 @@ One dataclass is the parser, `--help` and the reference page.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .model import ServiceKind
 from .naming import is_plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "EmptyMessages",
@@ -127,6 +127,8 @@ def _suffix(text: str) -> str:
 
 
 def _folder(text: str) -> Path:
+    from pathlib import Path  # like others below: it takes longer to load than most runs need for their options
+
     folder = Path(text)
     if not text or not folder.is_dir():
         raise OptionError(f"is a folder; there is none at '{text}'")
@@ -242,6 +244,8 @@ def _read(key: str, text: str, read: Callable[[str], Any]) -> Any:
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
+    import difflib
+
     names = sorted([*known, "M<file>"])
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else f"; there is {_listed(names)}"
@@ -281,6 +285,8 @@ def _shown(default: object) -> str:
 
 def help_text() -> str:
     """The options for a terminal."""
+    import textwrap
+
     lines = ["options of the plugin (--restate_opt=K=V, or --opt K=V with generate):"]
     for name, values, default, meaning in _rows():
         plain = f"{meaning} ({values.replace('`', '')}{f'; default: {default}' if default else ''})".replace("`", "")

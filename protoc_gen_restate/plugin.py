@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pb2
@@ -12,9 +13,10 @@ from google.protobuf.message import DecodeError
 from . import __version__
 from .build import build
 from .load import LoadError, load
-from .messages import FlavourError
+from .messages import Flavour, FlavourError
 from .model import Contract, Finding, Level
 from .options import ImportStyle, LintLevel, OptionError, Options, SyncClients, parse
+from .request import Request, read
 
 if TYPE_CHECKING:
     from .extensions import Extensions
@@ -34,7 +36,7 @@ def respond(data: bytes) -> bytes:
         maximum_edition=descriptor_pb2.EDITION_2024,
     )
     try:
-        _generate(plugin_pb2.CodeGeneratorRequest.FromString(data), response)
+        _generate(read(data), response)
     except (DecodeError, RequestError):
         response.error = "the input is not a whole CodeGeneratorRequest, which protoc sends to its plugins [RST001]"
     except UnicodeDecodeError:  # only protobuf's pure Python implementation minds
@@ -54,19 +56,19 @@ class RequestError(Exception):
     """The request can be read, but it is not one that protoc sends."""
 
 
-def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.CodeGeneratorResponse) -> None:
-    if not request.file_to_generate or not {proto.name for proto in request.proto_file}.issuperset(request.file_to_generate):
+def _generate(request: Request, response: plugin_pb2.CodeGeneratorResponse) -> None:
+    if not request.wanted or not {file.name for file in request.files}.issuperset(request.wanted):
         raise RequestError
     options = parse(request.parameter)
-    loaded = load(request.proto_file)
+    loaded = load(request.files)
     default_kind = None if options.require_service_type else options.default_service_type
-    contract = build(loaded, request.file_to_generate, default_kind, options.sync is SyncClients.ON)
+    contract = build(loaded, request.wanted, default_kind, options.sync is SyncClients.ON)
     if not any(file.services for file in contract.files):
         return
     from .extensions import Extensions
 
     extensions = Extensions(options)
-    contract = extensions.change(contract)
+    contract = extensions.change(replace(contract, rooted=_rooted(contract, options, extensions.flavour)))
     errors = _lint(extensions, contract, options)
     if errors:
         response.error = _report(errors)
@@ -88,6 +90,14 @@ def _generate(request: plugin_pb2.CodeGeneratorRequest, response: plugin_pb2.Cod
         _add_init_files(response)
     for item in extensions.files(contract, renderer.render):
         response.file.add(name=item.name, content=item.content, insertion_point=item.insertion_point)
+
+
+def _rooted(contract: Contract, options: Options, flavour: Flavour) -> frozenset[str]:
+    if flavour.in_package or options.package_prefix or options.imports is ImportStyle.RELATIVE:
+        return frozenset()
+    services = [(file, service) for file in contract.files for service in file.services]
+    messages = {used.file for _, service in services for used in service.messages} if flavour.carries_descriptors else set()
+    return frozenset({file.name for file, _ in services} | messages.difference(options.modules))
 
 
 def _lint(extensions: Extensions, contract: Contract, options: Options) -> list[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,8 +10,9 @@ from google.protobuf import descriptor as _descriptor
 
 from . import naming
 from .annotations import ANNOTATIONS
-from .load import Loaded, SourceMap
+from .load import Loaded
 from .model import CallOptions, Location, Message, Retry, Scalar, ServiceKind, StateEntry
+from .source import SourceMap
 
 __all__ = ["call_options", "handler_type", "is_shared", "service_type", "states"]
 
@@ -22,8 +22,7 @@ _GO_KINDS = {"SERVICE": ServiceKind.UNKEYED, "VIRTUAL_OBJECT": ServiceKind.KEYED
 # Number of the field `options`, in paths of SourceCodeInfo: of a service, of an rpc.
 _SERVICE_OPTIONS, _METHOD_OPTIONS = 3, 4
 _NUMBERS = {annotation.name: annotation.number for annotation in ANNOTATIONS}
-# Lists of millions of years are a slip of the keyboard; protobuf's own bound is ten thousand.
-_LONGEST = timedelta(days=3_652_500)
+_NO_OPTIONS = CallOptions()
 
 
 def service_type(given: Mapping[str, Any]) -> tuple[ServiceKind | None, str, str] | None:
@@ -58,7 +57,7 @@ def call_options(given: Mapping[str, Any], source: SourceMap, path: tuple[int, .
     prefix, number = (f"{_OPTIONS}service_", _SERVICE_OPTIONS) if on_service else (_OPTIONS, _METHOD_OPTIONS)
     found = {name: given[prefix + name] for name in ("private", "retry", "inactivity_timeout", "retention") if prefix + name in given}
     if not found:
-        return CallOptions()
+        return _NO_OPTIONS
     return CallOptions(
         private=found.get("private"),
         retry=_retry(found["retry"]) if "retry" in found else None,
@@ -94,7 +93,7 @@ def states(
     given: Mapping[str, Any],
     source: SourceMap,
     path: tuple[int, ...],
-    message: Callable[[Loaded, _descriptor.Descriptor], Message],
+    message: Callable[[_descriptor.Descriptor], Message],
 ) -> tuple[StateEntry, ...]:
     """The states that a service declares.
 
@@ -110,7 +109,7 @@ def states(
     return tuple(found)
 
 
-def _type(loaded: Loaded, name: str, message: Callable[[Loaded, _descriptor.Descriptor], Message]) -> tuple[Message | Scalar | None, str]:
+def _type(loaded: Loaded, name: str, message: Callable[[_descriptor.Descriptor], Message]) -> tuple[Message | Scalar | None, str]:
     scalar = next((scalar for scalar in Scalar if scalar.proto == name), None)
     if scalar is not None:
         return scalar, ""
@@ -119,12 +118,14 @@ def _type(loaded: Loaded, name: str, message: Callable[[Loaded, _descriptor.Desc
         descriptor = loaded.pool.FindMessageTypeByName("" if name.startswith(".") else name)
     except KeyError:
         return None, _nearest(loaded, name)
-    return (None, "") if descriptor.GetOptions().map_entry else (message(loaded, descriptor), "")
+    return (None, "") if descriptor.GetOptions().map_entry else (message(descriptor), "")
 
 
 def _nearest(loaded: Loaded, name: str) -> str:
     """The full name that may be meant: one that ends like that, else one that is spelled nearly so."""
-    known = [name for proto in loaded.protos.values() for name in _messages(loaded.file(proto.name).message_types_by_name.values())]
+    import difflib
+
+    known = [name for file in loaded.files for name in _messages(loaded.file(file).message_types_by_name.values())]
     ending = [full for full in known if full.endswith(f".{name.lstrip('.')}") or full == name.lstrip(".")]
     return next(iter(sorted(ending) or difflib.get_close_matches(name, [*known, *(scalar.proto for scalar in Scalar)], n=1)), "")
 

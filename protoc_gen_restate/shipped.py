@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pb2
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["SHIPPED", "digest", "include_folder", "is_shipped"]
 
@@ -20,11 +22,10 @@ SHIPPED = {
 
 
 def digest(proto: descriptor_pb2.FileDescriptorProto) -> str:
-    """SHA-256 of the file without its source info."""
-    bare = descriptor_pb2.FileDescriptorProto()
-    bare.CopyFrom(proto)
-    bare.ClearField("source_code_info")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    """SHA-256 of the file, which has no source info."""
+    import hashlib  # hardly any request has one of our files among those to generate for
+
+    return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
 
 
 def is_shipped(proto: descriptor_pb2.FileDescriptorProto) -> bool:
@@ -38,6 +39,8 @@ def include_folder() -> Path:
     Raises:
         FileNotFoundError: the installation is incomplete.
     """
+    from pathlib import Path
+
     here = Path(__file__).resolve().parent
     for folder in (here / "include", here.parent / "protos"):
         if (folder / "dev" / "restate" / "ext.proto").is_file():

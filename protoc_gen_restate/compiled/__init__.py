@@ -1,1 +1,1 @@
-"""The templates, compiled by `python -m protoc_gen_restate.precompile`."""
+"""Our templates, compiled by `python -m protoc_gen_restate.precompile`."""

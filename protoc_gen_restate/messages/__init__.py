@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from ..imports import ImportTable
 from ..layout import Layout
 from ..model import File, Message
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Alias", "Compiler", "Flavour", "FlavourError", "Reference", "Scope"]
 
@@ -54,10 +56,12 @@ class Scope:
     Attributes:
         imports: hands out names for what the module imports.
         layout: where modules are.
+        modules: what the module calls those that it imports for messages, by their .proto files.
     """
 
     imports: ImportTable
     layout: Layout
+    modules: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import keyword
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..imports import Section
 from ..model import File, Message
 from ..naming import is_plain
 from . import Alias, Compiler, FlavourError, Reference, Scope
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Betterproto2Flavour", "BetterprotoFlavour"]
 
@@ -31,8 +35,9 @@ class BetterprotoFlavour:
             return Reference(expression, expression)
         package, dot, last = module.rpartition(".")
         holder = scope.imports.member(package + dot if not package.strip(".") else package, last, section)
-        alias = scope.imports.reserve(f"message_{name}")
-        return Reference(alias, alias, Alias(alias, None, f'getattr({holder}, "{name}")'))
+        alias = scope.imports.reserve(f"Message_{name}")
+        value = f'getattr({holder}, "{name}")' if keyword.iskeyword(name) else f"{holder}.{name}"
+        return Reference(alias, alias, Alias(alias, None, value))
 
     def file_descriptor(self, file: File, scope: Scope) -> str:
         raise NotImplementedError("its classes carry no descriptors")

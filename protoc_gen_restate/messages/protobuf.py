@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import keyword
-import types
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..imports import Section
 from ..model import File, Message
@@ -12,10 +12,12 @@ from ..naming import is_plain, module_name
 from ..shipped import SHIPPED
 from . import Alias, Compiler, Reference, Scope
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["ProtobufFlavour"]
 
 _DESCRIPTOR = "DESCRIPTOR"
-_BARE = types.ModuleType("bare")
 
 
 class ProtobufFlavour:
@@ -27,32 +29,42 @@ class ProtobufFlavour:
 
     def reference(self, message: Message, scope: Scope) -> Reference:
         module = self._module(message.file, scope)
-        # Stubs say that `DESCRIPTOR` is the file's, also where a message takes the name.
-        unknown = scope.imports.is_dynamic(module) or message.path[0] == _DESCRIPTOR or hasattr(_BARE, message.path[0])
+        hidden = any(map(_is_hidden, message.path))
+        unknown = hidden or scope.imports.is_dynamic(module)
         if all(map(is_plain, message.path)) and not unknown:
             expression = ".".join((module, *message.path))
             return Reference(expression, expression)
-        name = scope.imports.reserve("_".join(("message", *message.path)))
-        value = module
-        path = message.path
-        if hasattr(_BARE, path[0]):  # a message called `__class__`: as an attribute it would be the module's own
-            value, path = f'vars({module})["{path[0]}"]', path[1:]
-        for part in path:
-            value = f'getattr({value}, "{part}")' if keyword.iskeyword(part) or part == _DESCRIPTOR else f"{value}.{part}"
+        name = scope.imports.reserve("_".join(("Message", *message.path)))
+        value = self._past_hidden(module, message, scope) if hidden else functools.reduce(_attribute, message.path, module)
         if unknown:
             return Reference(name, value, Alias(name, None, value))
         # mypy-protobuf puts `_r_` before a class that is called like a keyword.
         stub = ".".join((module, *(f"_r_{part}" if keyword.iskeyword(part) else part for part in message.path)))
         return Reference(name, name, Alias(name, stub, value))
 
+    def _past_hidden(self, module: str, message: Message, scope: Scope) -> str:
+        """The class by way of its descriptor; stubs say that `DESCRIPTOR` is the file's, also where a message takes the name."""
+        top, *nested = message.path
+        value = f'vars({module})["{top}"]'
+        if not nested:
+            return value
+        factory = scope.imports.member("google.protobuf", "message_factory", Section.THIRD_PARTY)
+        steps = "".join(f'.nested_types_by_name["{part}"]' for part in nested)
+        return f"{factory}.GetMessageClass({value}.{_DESCRIPTOR}{steps})"
+
     def file_descriptor(self, file: File, scope: Scope) -> str:
         module = self._module(file.name, scope)
         if _DESCRIPTOR not in file.definitions:
             return f"{module}.{_DESCRIPTOR}"
-        pool = scope.imports.member("google.protobuf", "descriptor_pool", Section.THIRD_PARTY)
-        return f'{pool}.Default().FindFileByName("{file.name}")'
+        way = f'"{file.types[0]}"].{_DESCRIPTOR}' if file.types else f'"{_DESCRIPTOR}"]'  # an extension, which is a descriptor itself
+        return f"vars({module})[{way}.file"
 
     def _module(self, proto: str, scope: Scope) -> str:
+        if proto not in scope.modules:
+            scope.modules[proto] = self._imported(proto, scope)
+        return scope.modules[proto]
+
+    def _imported(self, proto: str, scope: Scope) -> str:
         module = module_name(proto, "_pb2")
         if proto.startswith("google/protobuf/") and proto not in scope.layout.options.modules:
             place, section = module, Section.THIRD_PARTY
@@ -69,3 +81,12 @@ class ProtobufFlavour:
 
     def compiler(self, out: Path) -> Compiler | None:
         return None
+
+
+def _is_hidden(part: str) -> bool:
+    """As an attribute of a module or class, it would be Python's or protobuf's own: `__class__`, `DESCRIPTOR`, the number of a field."""
+    return part == _DESCRIPTOR or part.endswith("_FIELD_NUMBER") or (part.startswith("__") and part.endswith("__"))
+
+
+def _attribute(owner: str, part: str) -> str:
+    return f'getattr({owner}, "{part}")' if keyword.iskeyword(part) else f"{owner}.{part}"

@@ -12,25 +12,35 @@ import base64
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, FileDescriptor
-from google.protobuf.message import Message
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
+from google.protobuf.message import DecodeError, EncodeError, Message
+
+from .transcode import missing
 
 __all__ = [
     "Codec",
     "MessageLibrary",
+    "Unreadable",
     "add_files",
+    "carried_messages",
     "codec_of",
     "find_class",
     "find_descriptor",
     "is_foreign",
     "is_message_type",
+    "is_required",
     "is_well_known",
     "load_file",
     "pair",
+    "reaches",
 ]
+
+
+class Unreadable(DecodeError):
+    """A message as it should be, for which its library has no value: a Timestamp of the year 10,000 as a `datetime`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,14 +69,17 @@ class Codec:
     Attributes:
         full_name: the message's name in the .proto.
         wire: protobuf's class of the message; for google.protobuf the class itself.
-        encode: a message to its binary form.
-        decode: a binary form to a message; raises protobuf's `DecodeError` where that is impossible.
+        encode: a message to its binary form; raises protobuf's `EncodeError` where that is impossible.
+        decode: a binary form that was stored to a message; raises protobuf's `DecodeError` where that is impossible, `Unreadable` for
+            another library's message that only the library does not understand.
+        parse: a binary form from outside to protobuf's message; raises `DecodeError`, also where a required field of proto2 is missing.
     """
 
     full_name: str
     wire: type[Message]
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    parse: Callable[[bytes], Message]
 
 
 _libraries: dict[type, MessageLibrary] = {}
@@ -74,7 +87,7 @@ _pools: list[descriptor_pool.DescriptorPool] = []
 _files: dict[str, FileDescriptor] = {}
 _codecs: dict[type, Codec | None] = {}
 _classes: dict[str, type] = {}
-"""The classes that rpcs speak of, by full name; those of google.protobuf are in its own pool."""
+"""The classes that rpcs speak of, and others that were looked for, by full name; those of google.protobuf are in its own pool."""
 
 _WELL_KNOWN = frozenset(
     f"google/protobuf/{name}.proto"
@@ -93,7 +106,12 @@ def load_file(name: str, *, messages: str | MessageLibrary, files: str) -> FileD
     Raises:
         ImportError: the library is not known, or not installed.
     """
-    library = _built_in(messages) if isinstance(messages, str) else messages
+    if isinstance(messages, str):
+        from .libraries import built_in  # which needs this module
+
+        library = built_in(messages)
+    else:
+        library = messages
     if library.base not in _libraries:
         for type_ in [type_ for type_, codec in _codecs.items() if codec is None]:
             del _codecs[type_]
@@ -198,15 +216,29 @@ def is_foreign(type_: type[Any]) -> bool:
 
 
 def find_class(full_name: str) -> type[Any] | None:
-    """The message class of that full name: one that an rpc speaks of, or what protobuf has loaded."""
+    """The message class of that full name: one that an rpc speaks of, what protobuf has loaded, or one of another library."""
     found = _classes.get(full_name)
     if found is not None:
         return found
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(full_name)
     except KeyError:
-        return None
+        return _find_foreign(full_name)
     return message_factory.GetMessageClass(descriptor)
+
+
+def _find_foreign(full_name: str) -> type[Any] | None:
+    if find_descriptor(full_name) is None:
+        return None
+    for library in _libraries.values():
+        waiting: list[type[Any]] = library.base.__subclasses__()
+        while waiting:
+            type_ = waiting.pop()
+            if library.full_name(type_) == full_name:
+                _classes[full_name] = type_
+                return type_
+            waiting.extend(type_.__subclasses__())
+    return None
 
 
 def find_descriptor(full_name: str) -> Descriptor | None:
@@ -221,17 +253,71 @@ def find_descriptor(full_name: str) -> Descriptor | None:
 
 
 def _protobuf(type_: type[Message]) -> Codec:
-    return Codec(str(type_.DESCRIPTOR.full_name), type_, type_.SerializeToString, type_.FromString)
+    # What is stored may be older than a field that is required today.
+    return Codec(str(type_.DESCRIPTOR.full_name), type_, type_.SerializeToString, type_.FromString, _parser(type_))
 
 
 def _foreign(type_: type[Any], library: MessageLibrary, descriptor: Descriptor) -> Codec:
     wire = message_factory.GetMessageClass(descriptor)
+    parse = _parser(wire)
+
+    # Such libraries check little: what they write is read as protobuf reads it, and what they shall read is so before.
+
+    def encode(message: Any) -> bytes:
+        try:
+            data = library.encode(message)
+        except Exception as error:
+            raise EncodeError(f"{library.name} cannot write it: {type(error).__name__}: {error}") from error
+        try:
+            parse(data)
+        except DecodeError as error:
+            raise EncodeError(f"what {library.name} makes of it is no {descriptor.full_name}: {error}") from None
+        return data
 
     def decode(data: bytes) -> Any:
-        wire.FromString(data)  # its error says what is wrong; such libraries check little
-        return library.decode(type_, data)
+        wire.FromString(data)
+        try:
+            return library.decode(type_, data)
+        except Exception as error:
+            raise Unreadable(f"{library.name} cannot read it: {type(error).__name__}: {error}") from error
 
-    return Codec(str(descriptor.full_name), wire, library.encode, decode)
+    return Codec(str(descriptor.full_name), wire, encode, decode, parse)
+
+
+def _parser(wire: type[Message]) -> Callable[[bytes], Message]:
+    if not reaches(wire.DESCRIPTOR, is_required):
+        return wire.FromString
+
+    def parse(data: bytes) -> Message:
+        message = wire.FromString(data)  # which does not ask for required fields
+        if not message.IsInitialized():
+            raise DecodeError(missing(message))
+        return message
+
+    return parse
+
+
+def reaches(descriptor: Any, wanted: Callable[[FieldDescriptor], bool]) -> bool:
+    """Whether the message, or one that it can hold, has such a field."""
+    seen: set[str] = set()
+    waiting = [descriptor]
+    while waiting:
+        message = waiting.pop()
+        if message.full_name in seen:
+            continue
+        seen.add(message.full_name)
+        for field in message.fields:
+            if wanted(field):
+                return True
+            if field.message_type is not None:
+                waiting.append(field.message_type)
+    return False
+
+
+def is_required(field: FieldDescriptor) -> bool:
+    """Whether it is a required field of proto2."""
+    required: bool | None = getattr(field, "is_required", None)  # early releases of protobuf 6 have the label only
+    return cast(Any, field).label == FieldDescriptor.LABEL_REQUIRED if required is None else required
 
 
 def _library_of(type_: type[Any]) -> MessageLibrary | None:
@@ -240,53 +326,7 @@ def _library_of(type_: type[Any]) -> MessageLibrary | None:
     return next((_libraries[base] for base in type_.__mro__ if base in _libraries), None)
 
 
-def _built_in(name: str) -> MessageLibrary:
-    makers: dict[str, Callable[[], MessageLibrary]] = {"betterproto": _betterproto, "betterproto2": _betterproto2}
-    if name not in makers:
-        raise ImportError(f"this restate_runtime knows no message library '{name}'; there is {', '.join(makers)}")
-    try:
-        return makers[name]()
-    except ImportError as error:
-        raise ImportError(
-            f"the generated module's messages are {name}'s, which does not load: {error}; pip install 'protoc-gen-restate[{name}]'"
-        ) from error
-
-
-def _betterproto() -> MessageLibrary:
-    from betterproto import Message as Base  # pyright: ignore[reportMissingImports]
-    from betterproto.casing import pascal_case  # pyright: ignore[reportMissingImports]
-
-    def decode(type_: type[Any], data: bytes) -> Any:
-        return type_().parse(data)
-
-    def full_name(type_: type[Any]) -> str | None:
-        # Its classes do not know their messages: a class is called after the message, in a module called after the package.
-        module = type_.__module__
-        for message in _messages():
-            package = message.file.package
-            nested = message.full_name[len(package) + 1 if package else 0 :].replace(".", "_")
-            if pascal_case(nested) == type_.__name__ and (not package or module == package or module.endswith(f".{package}")):
-                return str(message.full_name)
-        return None
-
-    return MessageLibrary("betterproto", Base, bytes, decode, full_name)
-
-
-def _betterproto2() -> MessageLibrary:
-    from betterproto2 import Message as Base  # pyright: ignore[reportMissingImports]
-
-    def decode(type_: type[Any], data: bytes) -> Any:
-        return type_.parse(data)
-
-    def full_name(type_: type[Any]) -> str | None:
-        module = importlib.import_module(type_.__module__)
-        url: str | None = module.default_message_pool.type_to_url.get(type_)
-        return None if url is None else url.rpartition("/")[2].lstrip(".")
-
-    return MessageLibrary("betterproto2", Base, bytes, decode, full_name)
-
-
-def _messages() -> Iterator[Descriptor]:
+def carried_messages() -> Iterator[Descriptor]:
     """Every message of the files that generated modules brought along, longest package first."""
     files = sorted(_with_imports(), key=lambda file: -len(file.package))
     waiting = [message for file in files for message in file.message_types_by_name.values()]

@@ -18,7 +18,7 @@ from .handler.client import Method, OutgoingCall
 from .handler.futures import Call
 from .handler.outside import BackgroundCalls, OutsideCall, OutsideHandle, finished
 from .handler.scope import outside_only
-from .serde import encode
+from .serde import check_text, encode
 from .web.errors import read_error
 from .web.order import ORDER
 from .web.values import VALUE_TAG
@@ -147,10 +147,12 @@ class Connection:
             reason: the message of the `TerminalError` that the handler gets.
 
         Raises:
+            SerdeError: the reason cannot be stored.
             TerminalError: NOT_FOUND for an unknown id, ALREADY_EXISTS where it was settled otherwise before.
             ConnectionError: the runtime cannot be reached, or is stopping.
         """
         outside_only("a connection")
+        check_text("the reason", reason)
         body = msgspec.json.encode({"reason": reason})
         await self._request("POST", path("awakeables", id, "reject"), body, {"Content-Type": "application/json"})
 

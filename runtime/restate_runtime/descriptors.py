@@ -155,13 +155,13 @@ class ServiceDescriptor:
     generated: bool = True
 
     def __post_init__(self) -> None:
-        if self.generated:
-            _loaded[self.name] = self
         if self.abi != GENERATOR_ABI:
             raise ImportError(
                 f"the generated module for {self.name} was made for generator ABI {self.abi}, this restate_runtime has {GENERATOR_ABI}: "
                 f"generate it again with the protoc-gen-restate that is installed beside this runtime [RT0101]"
             )
+        if self.generated:
+            _loaded[self.name] = self
 
     @cached_property
     def _by_name(self) -> dict[str, MethodDescriptor[Any, Any]]:

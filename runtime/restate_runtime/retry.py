@@ -25,7 +25,7 @@ class RetryPolicy:
 
     Attributes:
         initial_interval: wait before the second execution.
-        max_interval: longest wait between two executions.
+        max_interval: longest wait between two executions; where it is shorter than `initial_interval`, every wait is that.
         factor: growth of the wait from one execution to the next; 1 or more.
         max_attempts: executions in all, the first included; `None` for no bound.
         max_duration: time since the first execution after which no further one begins; `None` for no bound.
@@ -62,7 +62,7 @@ class RetryPolicy:
         if self.max_attempts is not None and failures >= self.max_attempts:
             return None
         first = self.initial_interval.total_seconds() * 1000
-        longest = self.max_interval.total_seconds() * 1000
+        longest = max(first, self.max_interval.total_seconds() * 1000)
         try:
             delay = min(first * float(self.factor) ** (failures - 1), longest)
         except OverflowError:  # past the longest interval its value does not matter

@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeGuard, TypeVar
 
 import msgspec
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 
 from .codecs import Codec, codec_of, find_class, find_descriptor, is_foreign, is_message_type
+from .errors import TerminalError
+from .transcode import from_json
 
 __all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "same", "storable", "type_name"]
 
@@ -102,8 +103,7 @@ def _encode_message(value: Any) -> Value:
     codec = _known(type(value))
     try:
         data = codec.encode(value)
-        codec.wire.FromString(data)  # such libraries check little
-    except Exception as error:
+    except EncodeError as error:
         raise SerdeError(f"a {codec.full_name} cannot be stored: {error}") from error
     return Value(_MESSAGE + codec.full_name, data)
 
@@ -238,7 +238,11 @@ def check(value: Value) -> None:
         SerdeError: they are not.
     """
     if value.tag.startswith(_MESSAGE) and (type_ := find_class(value.tag[len(_MESSAGE) :])) is not None:
-        _parse(_known(type_), value.data)
+        codec = _known(type_)
+        try:
+            codec.parse(value.data)
+        except DecodeError as error:
+            raise SerdeError(f"the bytes are no {codec.full_name}: {error}") from error
 
 
 def check_text(what: str, value: object) -> None:
@@ -278,9 +282,7 @@ def _parse(codec: Codec, data: bytes) -> Any:
 
 def _parse_json(codec: Codec, data: bytes) -> Any:
     try:
-        message = codec.wire()
-        pool: Any = message.DESCRIPTOR.file.pool
-        json_format.Parse(data, message, descriptor_pool=pool)
-        return codec.decode(message.SerializeToString())
-    except json_format.ParseError as error:
-        raise SerdeError(f"the JSON is no {codec.full_name}: {error}") from error
+        message = from_json(data, codec.wire)
+    except TerminalError as error:
+        raise SerdeError(f"the JSON is no {codec.full_name}: {error.message}") from None
+    return _parse(codec, message.SerializeToString())

@@ -16,7 +16,7 @@ from urllib3.exceptions import TimeoutError as PoolTimeout
 from .handler.client import OutgoingCall, seconds
 from .handler.scope import outside_only
 from .handler.sync_client import SyncInvocationHandle, SyncMethod, SyncNamedMethod
-from .serde import encode
+from .serde import check_text, encode
 from .web.errors import read_error
 from .web.values import VALUE_TAG
 from .web.wire import CONNECT_TIMEOUT_S, PROTO, accepted_id, call_path, check_url, decoder_of, headers_of, path, status_of
@@ -25,8 +25,11 @@ __all__ = ["SyncConnection", "connect_sync"]
 
 Response = TypeVar("Response")
 
-# Connections that are kept open for the next call; more are made as threads need them.
-_KEPT = 32
+# Connections that are kept open for the next call. More are made as threads need them, which urllib3 complains of.
+_KEPT = 256
+
+# Of processes that this one was forked from. Nothing may close them here: what guards them may have been taken at that moment.
+_inherited: list[urllib3.PoolManager] = []
 
 
 def connect_sync(url: str) -> SyncConnection:
@@ -51,7 +54,7 @@ class SyncConnection:
 
     def __init__(self, url: str) -> None:
         self.url = check_url(url)
-        self._pool = urllib3.PoolManager(num_pools=1, maxsize=_KEPT, retries=False)
+        self._open_pool()
         self._closed = False
 
     def __enter__(self) -> SyncConnection:
@@ -63,7 +66,18 @@ class SyncConnection:
     def close(self) -> None:
         """Closes what is open; calls that other threads wait for go on to their end."""
         self._closed = True
-        self._pool.clear()
+        self._own_pool().clear()
+
+    def _open_pool(self) -> None:
+        self._pid = os.getpid()
+        self._pool = urllib3.PoolManager(num_pools=1, maxsize=_KEPT, retries=False)
+
+    def _own_pool(self) -> urllib3.PoolManager:
+        if self._pid != os.getpid():
+            # Forked: on the sockets of its parent this process would take the other's answers.
+            _inherited.append(self._pool)
+            self._open_pool()
+        return self._pool
 
     # Calls
 
@@ -121,9 +135,11 @@ class SyncConnection:
             reason: the message of the `TerminalError` that the handler gets.
 
         Raises:
+            SerdeError: the reason cannot be stored.
             TerminalError: NOT_FOUND for an unknown id, ALREADY_EXISTS where it was settled otherwise before.
             ConnectionError: the runtime cannot be reached, or is stopping.
         """
+        check_text("the reason", reason)
         body = msgspec.json.encode({"reason": reason})
         self._request("POST", path("awakeables", id, "reject"), body, {"Content-Type": "application/json"})
 
@@ -163,13 +179,13 @@ class SyncConnection:
         encoded: Any = {name: value.encode() for name, value in headers.items()}
         connect_s = CONNECT_TIMEOUT_S if timeout_s is None else min(CONNECT_TIMEOUT_S, timeout_s)
         try:
-            response = self._pool.request(
+            response = self._own_pool().request(
                 verb,
                 self.url + where,
                 body=payload,
                 headers=encoded,
                 redirect=False,
-                timeout=urllib3.Timeout(connect=connect_s, read=timeout_s),
+                timeout=urllib3.Timeout(connect=connect_s, total=timeout_s),
             )
         except NewConnectionError as error:
             reason = error.__cause__ or error
@@ -179,7 +195,7 @@ class SyncConnection:
             raise self._timeout(error, timeout_s, what) from None
         except (HTTPError, OSError) as error:
             raise ConnectionError(
-                f"the connection to {self.url} broke before there was an answer ({str(error) or type(error).__name__}); "
+                f"the connection to {self.url} broke before there was an answer ({_reason(error)}); "
                 f"a retry under the same idempotency key is safe"
             ) from None
         if response.status >= 300:
@@ -192,6 +208,12 @@ class SyncConnection:
                 return ConnectionError(f"no runtime can be reached at {self.url}: no connection within {CONNECT_TIMEOUT_S} s")
             return TimeoutError(f"{what}: no connection to {self.url} within {timeout_s:g} s; the call was not made")
         return TimeoutError(f"{what}: no answer within {timeout_s:g} s; the invocation goes on")
+
+
+def _reason(error: Exception) -> str:
+    # urllib3's own words come first, the cause last.
+    cause = error.args[-1] if error.args else error
+    return str(cause) or type(cause).__name__
 
 
 class SyncHandle(SyncInvocationHandle[Response]):

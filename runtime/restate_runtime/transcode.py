@@ -16,18 +16,21 @@ from typing import Any, NoReturn, cast
 
 from google.protobuf import json_format, message_factory, struct_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from .errors import Code, TerminalError
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["from_json", "missing", "to_json"]
 
 _SHOWN = 40
-_ANY_JSON = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue", "google.protobuf.Any"})
+_ANY = "google.protobuf.Any"
+_ANY_JSON = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"})
 _AS_TEXT = frozenset({"google.protobuf.Timestamp", "google.protobuf.Duration", "google.protobuf.FieldMask"})
 _WRAPPERS = frozenset(
     f"google.protobuf.{kind}Value" for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
 )
+_OWN_JSON = _ANY_JSON | _AS_TEXT | _WRAPPERS | {_ANY}
+"""Messages whose JSON is not an object with their fields; in an `Any` it stands under `value`."""
 _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
@@ -43,12 +46,12 @@ def to_json(message: Message) -> bytes:
     """A message as one line of JSON.
 
     Raises:
-        TerminalError: INTERNAL, it holds an `Any` whose type is not loaded.
+        TerminalError: INTERNAL, it holds what JSON has no words for: an `Any` whose type is not loaded, a NaN in a `Value`, ...
     """
     try:
         text = json_format.MessageToJson(message, indent=None, ensure_ascii=False, descriptor_pool=_pool_of(message.DESCRIPTOR))
         return text.encode()
-    except (json_format.SerializeToJsonError, TypeError, UnicodeEncodeError) as error:
+    except (json_format.SerializeToJsonError, DecodeError, TypeError, ValueError) as error:
         raise TerminalError(f"the response cannot be written as JSON: {error}", Code.INTERNAL) from None
 
 
@@ -62,9 +65,18 @@ def from_json(body: bytes, type_: type[Message]) -> Message:
     if mistake is not None:
         raise TerminalError(mistake, Code.INVALID_ARGUMENT)
     try:
-        return json_format.Parse(body, type_(), descriptor_pool=_pool_of(type_.DESCRIPTOR))
+        message = json_format.Parse(body, type_(), descriptor_pool=_pool_of(type_.DESCRIPTOR))
     except Exception as error:  # the parser lets ValueError, TypeError, RecursionError, ... of odd values through
-        raise TerminalError(f"the body is no {type_.DESCRIPTOR.full_name}: {error}", Code.INVALID_ARGUMENT) from None
+        said = " ".join(str(error).split())
+        raise TerminalError(f"the body is no {type_.DESCRIPTOR.full_name}: {said}", Code.INVALID_ARGUMENT) from None
+    if not message.IsInitialized():
+        raise TerminalError(missing(message), Code.INVALID_ARGUMENT)
+    return message
+
+
+def missing(message: Any) -> str:
+    """What a message lacks whose required fields are not all there."""
+    return f"{', '.join(message.FindInitializationErrors())}: required, and not given"
 
 
 def _pool_of(descriptor: Any) -> Any:
@@ -112,7 +124,7 @@ def _kind(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return json.dumps(value if len(value) <= _SHOWN else value[:_SHOWN] + "…", ensure_ascii=False)
+            return json.dumps(value if len(value) <= _SHOWN else value[:_SHOWN] + "…", ensure_ascii=not value.isprintable())
         case _:
             return str(value)[:_SHOWN]
 
@@ -123,12 +135,17 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _join(path: str, name: str) -> str:
+    name = name if name.isprintable() else json.dumps(name)
     return f"{path}.{name}" if path else name
 
 
 def _message(descriptor: Descriptor, value: Any, path: str) -> None:
     name = descriptor.full_name
-    if name in _ANY_JSON:
+    if isinstance(value, str):
+        _unicode(value, path)
+    if name == _ANY:
+        _any(descriptor, value, path)
+    elif name in _ANY_JSON:
         _free(descriptor, value, path)
     elif name in _WRAPPERS:
         _scalar(descriptor.fields_by_name["value"], value, path)
@@ -146,10 +163,11 @@ def _fields(descriptor: Descriptor, value: _Object, path: str) -> None:
     oneofs: dict[str, str] = {}
     for name, item in value:
         place = _join(path, name)
+        _unicode(name, place)
         field = by_json.get(name) or descriptor.fields_by_name.get(name)
         if field is None:
-            if name.startswith("[") or (name == "@type"):
-                continue  # an extension, or the type of an Any: protobuf's own message has to do
+            if name.startswith("["):
+                continue  # an extension: protobuf's own message has to do
             _refuse(place, f"{descriptor.full_name} has no such field{_nearest(name, descriptor.fields_by_name)}")
         if field.name in seen:
             _refuse(place, "given twice")
@@ -187,6 +205,8 @@ def _field(field: FieldDescriptor, value: Any, path: str) -> None:
 
 
 def _single(field: FieldDescriptor, value: Any, path: str) -> None:
+    if isinstance(value, str):
+        _unicode(value, path)
     if field.message_type is not None:
         _message(field.message_type, value, path)
     elif field.enum_type is not None:
@@ -201,10 +221,11 @@ def _map(entry: Descriptor, value: Any, path: str) -> None:
     key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
     seen: set[str] = set()
     for key, item in value:
-        place = f"{path}[{json.dumps(key, ensure_ascii=False)}]"
+        place = f"{path}[{json.dumps(key, ensure_ascii=not key.isprintable())}]"
         if key in seen:
             _refuse(place, "given twice")
         seen.add(key)
+        _unicode(key, place)
         if key_field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
             if key not in ("true", "false"):
                 _refuse(place, "the key is not true or false")
@@ -219,7 +240,7 @@ def _enum(enum: EnumDescriptor, value: Any, path: str) -> None:
     if isinstance(value, str) and value in enum.values_by_name:
         return
     try:
-        number = int(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+        number = int(_plain(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
     except ValueError:
         number = None
     if number is not None and (number in enum.values_by_number or (not enum.is_closed and -(2**31) <= number < 2**31)):
@@ -242,15 +263,21 @@ def _scalar(field: FieldDescriptor, value: Any, path: str) -> None:
         _refuse(path, f"expects a string, not {_kind(value)}")
     elif field.type == FieldDescriptor.TYPE_BYTES:
         _bytes(value, path)
-    else:
-        _unicode(value, path)
 
 
 def _unicode(value: str, path: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        _refuse(path, "the string holds half of a surrogate pair, which is no Unicode")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            _refuse(path, "the string holds half of a surrogate pair, which is no Unicode")
+
+
+def _plain(value: Any) -> Any:
+    """A number; as a string without what only Python takes for a part of one: `1_000`, blanks, digits of other scripts."""
+    if isinstance(value, str) and not (value.isascii() and "_" not in value and value == value.strip()):
+        raise ValueError
+    return value
 
 
 def _bytes(value: str, path: str) -> None:
@@ -263,9 +290,9 @@ def _bytes(value: str, path: str) -> None:
 
 def _integer(value: Any, bounds: tuple[int, int], path: str) -> None:
     try:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)) or (isinstance(value, str) and value != value.strip()):
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise ValueError
-        number = int(value)
+        number = int(_plain(value))
         if isinstance(value, float) and number != value:
             raise ValueError
     except (ValueError, OverflowError):
@@ -283,7 +310,7 @@ def _float(value: Any, single: bool, path: str) -> None:
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise ValueError
-        number = float(value)
+        number = float(_plain(value))
     except ValueError:
         _refuse(path, f"expects a number, not {_kind(value)}")
     except OverflowError:
@@ -302,23 +329,49 @@ def _text(descriptor: Descriptor, value: Any, path: str) -> None:
         _refuse(path, f"{_kind(value)} is no {descriptor.full_name}: write it as {examples[descriptor.name]}")
 
 
+def _any(descriptor: Descriptor, value: Any, path: str) -> None:
+    if not isinstance(value, _Object):
+        _refuse(path, f"expects an object, not {_kind(value)}")
+    if not value:
+        return
+    given = [item for name, item in value if name == "@type"]
+    place = _join(path, "@type")
+    if len(given) > 1:
+        _refuse(place, "given twice")
+    if not given or not isinstance(given[0], str):
+        _refuse(path, 'expects "@type", the URL of the message\'s type')
+    _unicode(given[0], place)
+    name = given[0].rpartition("/")[2]
+    try:
+        inner: Descriptor = _pool_of(descriptor).FindMessageTypeByName(name)
+    except KeyError:
+        _refuse(place, f"{_kind(given[0])} names no message that is known here")
+    rest = _Object(pair for pair in value if pair[0] != "@type")
+    if inner.full_name not in _OWN_JSON:
+        _fields(inner, rest, path)
+    elif [name for name, _ in rest] == ["value"]:
+        _message(inner, rest[0][1], _join(path, "value"))
+    else:
+        _refuse(path, f'expects "value", the JSON of the {inner.full_name}')
+
+
 def _free(descriptor: Descriptor, value: Any, path: str) -> None:
     match value:
         case _Object():
             seen: set[str] = set()
             for key, item in value:
-                place = f"{path}[{json.dumps(key, ensure_ascii=False)}]"
+                place = f"{path}[{json.dumps(key, ensure_ascii=not key.isprintable())}]"
                 if key in seen:
                     _refuse(place, "given twice")
                 seen.add(key)
-                if descriptor.name != "Any":
-                    _free(_VALUE, item, place)
+                _unicode(key, place)
+                _free(_VALUE, item, place)
         case list() if descriptor.name in ("ListValue", "Value"):
             for index, item in enumerate(value):
                 _free(_VALUE, item, f"{path}[{index}]")
         case float() if not math.isfinite(value):
             _refuse(path, f"{value} is no JSON")
-        case _ if descriptor.name in ("Struct", "Any"):
+        case _ if descriptor.name == "Struct":
             _refuse(path, f"expects an object, not {_kind(value)}")
         case _ if descriptor.name == "ListValue":
             _refuse(path, f"expects a list, not {_kind(value)}")

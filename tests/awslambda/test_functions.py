@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from restate_runtime.app import Started
+from restate_runtime.errors import RuntimeFault
 from tour.v1.tour_pb2 import CheckoutRequest, ReserveTicket, Ticket, TicketState
 from tour.v1.tour_restate import BoxOfficeClient, TicketServiceClient, UserSessionClient
-
-from restate_runtime.errors import RuntimeFault
-from restate_runtime.app import Started
 
 from ..durability.harness import app as other_app
 from .local_platform import ARN, Platform
@@ -105,8 +105,6 @@ async def test_an_arn_without_a_version_is_refused(function: Platform, tmp_path:
             await runtime.register_deployment(function.arn.rpartition(":")[0])
         with pytest.raises(RuntimeFault, match="Function not found"):
             await runtime.register_deployment(ARN.format(name="other"))
-
-
 
 
 async def test_a_function_that_cannot_be_loaded_is_named(function: Platform, tmp_path: Path) -> None:

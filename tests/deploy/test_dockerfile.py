@@ -24,7 +24,8 @@ def lineage(stage: str) -> str:
 @pytest.mark.parametrize("stage", ["runtime", "endpoint", "tour"])
 def test_images_do_not_run_as_root(stage: str) -> None:
     users = re.findall(r"^USER (\S+)$", lineage(stage), re.MULTILINE)
-    assert users and users[-1] == "10001:10001"  # a number: Kubernetes cannot tell whether a name is root
+    assert users
+    assert users[-1] == "10001:10001"  # a number: Kubernetes cannot tell whether a name is root
 
 
 @pytest.mark.parametrize("stage", ["runtime", "endpoint", "tour"])

@@ -26,20 +26,28 @@ class HeldDisk:
         self.open.set()
         self.error: Exception | None = None
         self.commits = 0
+        self._running = threading.Lock()
         database = runtime._machinery._database
         commit = database.commit
 
         def held(batch: Any) -> None:
-            assert self.open.wait(60)
-            if self.error is not None:
-                raise self.error
-            commit(batch)
-            self.commits += 1
+            while True:
+                assert self.open.wait(60)
+                with self._running:
+                    if not self.open.is_set():
+                        continue
+                    if self.error is not None:
+                        raise self.error
+                    commit(batch)
+                    self.commits += 1
+                    return
 
         database.commit = held  # type: ignore[method-assign]
 
     def hold(self) -> None:
-        self.open.clear()
+        """From now on nothing is committed; what is being committed at this moment still is."""
+        with self._running:
+            self.open.clear()
 
     def release(self) -> None:
         self.open.set()

@@ -6,6 +6,7 @@ Each library plays in a process of its own; for betterproto's the messages exist
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,26 @@ def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
     assert "ImportError: the generated module's messages are betterproto's, which does not load" in done.stderr
     assert "pip install 'protoc-gen-restate[betterproto]'" in done.stderr
+
+
+@pytest.mark.parametrize("flavour", BEYOND)
+def test_an_environment_need_not_be_active(flavour: str, tmp_path: Path) -> None:
+    protos = Path(__file__).with_name("protos")
+    command = [
+        sys.executable,
+        "-m",
+        "protoc_gen_restate",
+        "generate",
+        "-I",
+        protos,
+        "--out",
+        tmp_path,
+        "--opt",
+        f"messages={flavour}",
+        protos,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": os.defpath})
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("module", ["betterproto", "betterproto2"])

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,11 @@ class Case:
     def fails(self) -> bool:
         return self.folder.name.startswith("error_")
 
-    def generate(self, out: Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs the real protoc with the installed plugin."""
-        flags = [f"--restate_opt={option}" for option in self.options]
+    def generate(
+        self, out: Path, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the real protoc with the installed plugin, and with further options."""
+        flags = [f"--restate_opt={option}" for option in [*self.options, *options]]
         messages = [] if self.fails else [f"--python_out={out}"]
         return protoc(out, *messages, *flags, *self.protos, includes=(self.folder, INCLUDE), environment=environment)
 
@@ -62,6 +64,12 @@ def protoc(
     command += [f"--plugin=protoc-gen-restate={PLUGIN}", f"--restate_out={out}", *arguments]
     given = {**os.environ, **(environment or {})}
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", stdin=subprocess.DEVNULL, env=given)
+
+
+def ruff(*arguments: str | Path) -> str:
+    """What ruff has to say without any configuration; nothing when it is content."""
+    done = subprocess.run([sys.executable, "-m", "ruff", *map(str, arguments), "--isolated"], capture_output=True, text=True, cwd=ROOT)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def findings(stderr: str) -> str:

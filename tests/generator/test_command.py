@@ -69,6 +69,20 @@ def test_a_request_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     assert "none.bin" in done.stderr.decode()
 
 
+def test_a_replay_that_fails_says_so_in_its_exit_code_too(tmp_path: Path) -> None:
+    (tmp_path / "some.bin").write_bytes(b"something")
+    done = run("--request", str(tmp_path / "some.bin"))
+    response = plugin_pb2.CodeGeneratorResponse.FromString(done.stdout)
+    assert (done.returncode, done.stderr.decode()) == (1, f"{response.error}\n")
+    assert response.error.endswith("[RST001]")
+
+
+def test_without_any_request_it_explains_itself() -> None:
+    done = run()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"protoc runs it" in done.stderr
+
+
 def test_an_unknown_flag_is_refused() -> None:
     done = run("--what")
     assert (done.returncode, done.stdout) == (2, b"")

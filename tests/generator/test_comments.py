@@ -31,6 +31,7 @@ PIECES = [
     "{%",
     "#",
     "🎟",
+    "@@protoc_insertion_point(module)",
 ]
 
 
@@ -48,6 +49,7 @@ def test_any_comment_is_one_docstring_and_keeps_its_words() -> None:
         found = ast.get_docstring(definition, clean=False)  # type: ignore[arg-type]
         assert found is not None
         assert found.split() == text.split()
+        assert "@@protoc_insertion_point" not in docstring(text, 4)
         assert len(definition.body) == 2  # type: ignore[attr-defined]
 
 
@@ -55,3 +57,4 @@ def test_any_comment_is_one_literal_of_the_same_text() -> None:
     for text in map(clean, texts()):
         assert ast.literal_eval(literal(text)) == text
         assert "\n" not in literal(text)
+        assert "@@protoc_insertion_point" not in literal(text)

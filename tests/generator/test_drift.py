@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-import jinja2
 import pytest
 
 from protoc_gen_restate import precompile
-from protoc_gen_restate.render import environment_of
+from protoc_gen_restate.templating import TEMPLATES, environment_of
 
-from .conftest import INCLUDE, ROOT
+from .conftest import INCLUDE, ROOT, Case, cases
 
 GENERATED = ROOT / "generated"
 
@@ -53,14 +52,30 @@ def test_messages_have_the_same_descriptors(fresh: Path) -> None:
             assert serialized(GENERATED / name) == serialized(fresh / name), f"{name}: run `nox -s generate`"
 
 
-def test_compiled_templates_are_what_the_templates_give() -> None:
-    if jinja2.__version__.startswith("3.1."):
-        written = {file.name: file.read_text("utf-8") for file in precompile.COMPILED.glob("*.py") if file.name != "__init__.py"}
-        assert written == precompile.sources(environment_of()), "run `python -m protoc_gen_restate.precompile`"
+def test_the_compiled_templates_are_what_the_templates_give() -> None:
+    assert precompile.COMPILED.read_text("utf-8") == precompile.compiled(environment_of()), "run `python -m protoc_gen_restate.precompile`"
 
 
-def test_a_template_that_was_changed_is_taken_from_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shutil.copytree(precompile.TEMPLATES, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "client.py.j2").write_text("# changed")
-    monkeypatch.setattr(precompile, "TEMPLATES", tmp_path)
-    assert environment_of().get_template("client.py.j2").render() == "# changed"
+@pytest.mark.parametrize("case", cases(fails=False), ids=lambda case: case.folder.name)
+def test_jinja_gives_the_same_as_the_compiled_templates(case: Case, tmp_path: Path) -> None:
+    (tmp_path / "state.py.j2").write_bytes((TEMPLATES / "state.py.j2").read_bytes())  # a template that replaces ours makes Jinja do it
+    assert case.generate(tmp_path / "compiled").returncode == 0
+    assert case.generate(tmp_path / "jinja", options=[f"templates={tmp_path}"]).returncode == 0
+    for module in (tmp_path / "compiled").rglob("*_restate.py"):
+        assert (tmp_path / "jinja" / module.relative_to(tmp_path / "compiled")).read_bytes() == module.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ pages.file }}", "'pages' has no value"),
+        ("{% for page in page.services %}{% endfor %}", "'page' would hide another"),
+        ("{% for item in page.services %}{% set line = item %}{% endfor %}{{ line }}", "'line' has no value"),
+        ("{% macro shown(text) %}{% endmacro %}", "line 1: Macro is not known here"),
+        ("{{ page.file.name | upper }}", "line 1: Filter is not known here"),
+    ],
+)
+def test_what_would_mean_something_else_in_python_is_not_compiled(template: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py.j2").write_text(template)
+    with pytest.raises(precompile.CompileError, match=f"^{re.escape(reason)}$"):
+        precompile.compiled(environment_of([tmp_path]))

@@ -83,6 +83,7 @@ def test_a_syntax_error_is_protocs_own_message(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["none.proto"], "none.proto: no such file or folder [RST203]"),
+        (["-I", "nowhere", str(INCLUDE / "tour")], "nowhere: no such folder, but an -I [RST203]"),
         ([str(ROOT / "docs")], f"{ROOT / 'docs'}: there is no .proto file in this folder [RST203]"),
         (
             [str(INCLUDE / "tour/v1/tour.proto")],
@@ -93,6 +94,29 @@ def test_a_syntax_error_is_protocs_own_message(tmp_path: Path) -> None:
 def test_paths_that_cannot_be_generated_are_named(arguments: list[str], message: str, tmp_path: Path) -> None:
     assert generate("--out", tmp_path / "out", *arguments) == (1, "", f"{message}\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, stdout, stderr = generate("-I", INCLUDE, "--out", tmp_path / "file", INCLUDE / "tour")
+    assert (code, stdout) == (1, "")
+    assert stderr == f"{tmp_path / 'file'}: File exists; --out is a folder that can be written, or made [RST204]\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals on Windows")
+def test_an_interrupted_command_is_quiet(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "waits.proto")
+    (tmp_path / "main.proto").write_text('syntax = "proto3";\nimport "waits.proto";\n')
+    command = [sys.executable, "-m", "protoc_gen_restate", "generate", "-I", tmp_path, "--out", tmp_path / "out", tmp_path / "main.proto"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        with open(tmp_path / "waits.proto", "w"):  # protoc has opened it, and reads
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.communicate() == ("", "")
+        assert process.returncode == 130
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("name", ["dev/__init__.py", "dev.py", "dev/restate/__init__.py"])

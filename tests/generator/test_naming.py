@@ -39,7 +39,14 @@ def test_escaping_keeps_different_names_apart() -> None:
 
 @pytest.mark.parametrize(
     ("service", "constant"),
-    [("TicketService", "TICKET_SERVICE"), ("HTTPGateway2Go", "HTTP_GATEWAY2_GO"), ("AWS", "AWS"), ("__Hidden", "SERVICE__HIDDEN")],
+    [
+        ("TicketService", "TICKET_SERVICE"),
+        ("HTTPGateway2Go", "HTTP_GATEWAY2_GO"),
+        ("AWS", "AWS"),
+        ("__Hidden", "SERVICE__HIDDEN"),
+        ("TypeChecking", "TYPE_CHECKING_"),
+        ("Type_Checking_", "TYPE_CHECKING__"),
+    ],
 )
 def test_constants_are_in_upper_snake_case(service: str, constant: str) -> None:
     assert naming.constant_name(service) == constant

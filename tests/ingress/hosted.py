@@ -63,3 +63,17 @@ class Ledger(LedgerBase):
 
 
 app = App(Echo(), Counter(), Ledger())
+
+UNSENDABLE: list[dict[str, str]] = [
+    {"host": "x"},
+    {"Content-Type": "x"},
+    {"x": "a\r\nb: c"},
+    {"": "x"},
+    {"a b": "x"},
+    {"a:": "x"},
+    {"a\n": "x"},
+    {"ä": "x"},
+    {"x" * 201: "x"},
+    {"x": "x" * 7_501},
+]
+"""Headers that HTTP cannot carry."""

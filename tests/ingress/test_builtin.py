@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -60,6 +61,17 @@ async def test_invoke_takes_an_idempotency_key_and_headers_from_every_caller(ser
             assert caught.value.code is Code.ALREADY_EXISTS
 
 
+@pytest.mark.rule("R2")
+async def test_invoke_passes_options_on_from_every_caller(served: Any) -> None:
+    request = InvokeRequest(service="sample.v1.Echo", method="Script", pb=Text(text="header x-tenant").SerializeToString())
+    async with connect(served.runtime.ingress_url) as connection:
+        for caller in (served.runtime, connection):
+            invoke = IngressClient(caller).invoke
+            first, again = [await invoke(request, idempotency_key=type(caller).__name__, headers={"x-tenant": "blue"}) for _ in range(2)]
+            assert first.id == again.id
+            assert await caller.invocation(first.id).result() == Text(text="blue")
+
+
 async def test_invoke_says_what_is_wrong(served: Any) -> None:
     for argument, expected, message in (
         ({"service": "sample.v1.Counte", "method": "Add"}, (404, "not_found"), "did you mean 'sample.v1.Counter'?"),
@@ -70,6 +82,15 @@ async def test_invoke_says_what_is_wrong(served: Any) -> None:
         assert ((status, code), message in said) == (expected, True), said
     assert (await served.http.post("/dev.restate.Ingress/Invok", {})).error[:2] == (404, "not_found")
     assert (await served.http.post("/dev.restate.Ingress/Invoke/send", {})).error[:2] == (404, "not_found")
+
+
+async def test_numbers_that_json_does_not_have(served: Any) -> None:
+    invoke = InvokeRequest(service="sample.v1.Echo", method="Call")
+    invoke.json.fields["text"].number_value = math.inf
+    resolve = ResolveAwakeableRequest(id="sign_1AAAA", json_result=Value(number_value=math.nan))
+    for path, request, field in (("Ingress/Invoke", invoke, "argument"), ("Awakeables/Resolve", resolve, "json_result")):
+        reply = await served.http.post(f"/dev.restate.{path}", request.SerializeToString(), content_type="application/proto")
+        assert reply.error == (400, "invalid_argument", f"{field}: JSON has neither NaN nor infinity")
 
 
 async def test_awakeables_settled_by_the_service(served: Any) -> None:
@@ -108,6 +129,9 @@ async def test_awakeables_settled_by_http(served: Any) -> None:
         body = Text(text="typed").SerializeToString()
         tag = {"content_type": "application/octet-stream", "x_restate_value_tag": "message:sample.v1.Text"}
         assert (await http.post(f"{prefix}/awakeables/{id}/resolve", b"\xff", **tag)).error[:2] == (400, "invalid_argument")
+        lacking = tag | {"x_restate_value_tag": "message:google.protobuf.UninterpretedOption"}
+        error = (await http.post(f"{prefix}/awakeables/{id}/resolve", b"\x12\x00", **lacking)).error
+        assert (error[:2], "name[0].name_part" in error[2]) == ((400, "invalid_argument"), True)
         assert (await http.post(f"{prefix}/awakeables/{id}/resolve", body, **tag)).status == 200
         assert await result(served, invocation) == {"text": "typed"}
 

@@ -175,7 +175,7 @@ async def test_a_header_that_is_no_utf8_is_refused(header: str, source: Source) 
     answer = await reader.read()
     writer.close()
     assert answer.startswith(b"HTTP/1.1 400"), answer
-    assert f"the header {header} is no UTF-8".encode() in answer
+    assert f"the header {header} is not UTF-8".encode() in answer
     assert source.runtime.inspector.invocations() == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from typing import Any
 
 import pytest
@@ -155,6 +156,9 @@ async def test_bad_input_is_refused_with_a_code_and_nothing_is_stored(served: An
         (ADD, {"name": "a", "amount": "x"}, {}, (400, "invalid_argument"), 'amount: expects a whole number, not "x"'),
         (ADD, {"name": "a", "amont": 1}, {}, (400, "invalid_argument"), "amont: sample.v1.AddRequest has no such field; did you mean"),
         (ADD, b"\xff", proto, (400, "invalid_argument"), "no sample.v1.AddRequest"),
+        (ADD, '{"name": "\\ud800"}', {}, (400, "invalid_argument"), "name: the string holds half of a surrogate pair"),
+        (ADD, '{"name": "a", "amount": "\\ud800"}', {}, (400, "invalid_argument"), "amount: the string holds half of a surrogate pair"),
+        (ADD, '{"\\ud800": 1}', {}, (400, "invalid_argument"), '"\\ud800": the string holds half of a surrogate pair'),
         (ADD, {"amount": 1}, {}, (400, "invalid_argument"), "the key field 'name' is empty"),
         (ADD, {"name": ""}, {}, (400, "invalid_argument"), "the key field 'name' is empty"),
         (ADD, b"", proto, (400, "invalid_argument"), "the key field 'name' is empty"),
@@ -173,6 +177,39 @@ async def test_bad_input_is_refused_with_a_code_and_nothing_is_stored(served: An
         status, code, said = (await served.http.post(path, body, **headers)).error
         assert ((status, code), message in said) == (expected, True), (path, body, said)
     assert await stored(served) == []
+
+
+async def raw(url: str, path: str, header: bytes, body: bytes) -> tuple[int, str]:
+    """The status and the message of a request with a header that no client library would send."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n".encode()
+    writer.write(head + header + b"\r\n\r\n" + body)
+    answer = await reader.read()
+    writer.close()
+    return int(answer.split(b" ", 2)[1]), json.loads(answer.partition(b"\r\n\r\n")[2]).get("message", "")
+
+
+@pytest.mark.rule("R45")
+async def test_a_header_that_is_no_utf8_is_refused_and_nothing_is_stored(served: Any) -> None:
+    as_json = b"Content-Type: application/json\r\n"
+    cases = [
+        (ADD, as_json + b"X-Tenant: bl\xff", (400, "the header x-tenant is not UTF-8")),
+        (ADD, as_json + b"Idempotency-Key: \xff", (400, "the header idempotency-key is not UTF-8")),
+        (ADD, as_json + b"Connect-Timeout-Ms: \xff", (400, "connect-timeout-ms '?' is no number of milliseconds with at most ten digits")),
+        (ADD, b"Content-Type: text/\xff", (415, "content-type 'text/?' is not supported: send application/json or application/proto")),
+        ("/dev.restate.Ingress/Invoke", as_json + b"Idempotency-Key: \xff", (400, "the header idempotency-key is not UTF-8")),
+        (
+            "/restate/awakeables/x/resolve",
+            b"Content-Type: application/octet-stream\r\nX-Restate-Value-Tag: message:\xff",
+            (400, "the header x-restate-value-tag is not UTF-8"),
+        ),
+    ]
+    for path, header, expected in cases:
+        body = b"{}" if path.endswith("Invoke") else b'{"name": "a"}'
+        assert await raw(served.http.url, path, header, body) == expected, header
+    assert await stored(served) == []
+    assert (await served.http.post(ADD, {"name": "a"})).status == 200  # the key is free
 
 
 async def test_a_body_of_exactly_the_limit_is_taken(served: Any) -> None:
@@ -199,8 +236,6 @@ async def test_health(served: Any) -> None:
 
 
 async def test_a_client_that_goes_away_does_not_touch_its_invocation(served: Any) -> None:
-    import asyncio
-
     call = asyncio.ensure_future(served.http.post(SCRIPT, {"text": "sleep 0.2"}))
     while not (rows := await stored(served)):
         await asyncio.sleep(0.01)
@@ -210,8 +245,6 @@ async def test_a_client_that_goes_away_does_not_touch_its_invocation(served: Any
 
 
 async def test_a_call_that_waits_when_the_runtime_stops_is_unavailable(served: Any) -> None:
-    import asyncio
-
     call = asyncio.ensure_future(served.http.post(SCRIPT, {"text": "sleep 60"}))
     while not await stored(served):
         await asyncio.sleep(0.01)

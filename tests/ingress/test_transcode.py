@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from google.protobuf import struct_pb2, timestamp_pb2, type_pb2, wrappers_pb2
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf import any_pb2, duration_pb2, struct_pb2, timestamp_pb2, type_pb2, wrappers_pb2
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, UninterpretedOption
 from google.protobuf.message import Message
 
 from restate_runtime import Code, TerminalError
@@ -54,7 +54,30 @@ WRONG = [
     (timestamp_pb2.Timestamp, '"yesterday"', 'the body: "yesterday" is no google.protobuf.Timestamp: write it as "2024-05-01T12:00:00Z"'),
     (struct_pb2.Struct, "[]", "the body: expects an object, not a list"),
     (struct_pb2.Struct, '{"a": [1, NaN]}', '["a"][1]: nan is no JSON'),
+    (struct_pb2.Struct, '{"a": {"\\ud800": 1}}', '["a"]["\\ud800"]: the string holds half of a surrogate pair'),
+    (struct_pb2.Struct, '{"a\\nb": [1, NaN]}', '["a\\nb"][1]: nan is no JSON'),
     (type_pb2.Type, '{"sourceContext": {"fileName": []}}', "sourceContext.fileName: expects a string, not a list"),
+    (FileDescriptorProto, '{"\\ud800": 1}', '"\\ud800": the string holds half of a surrogate pair'),
+    (FieldDescriptorProto, '{"type": "\\ud800"}', "type: the string holds half of a surrogate pair"),
+    (FieldDescriptorProto, '{"type": "1_0"}', 'type: "1_0" is no google.protobuf.FieldDescriptorProto.Type'),
+    (timestamp_pb2.Timestamp, '"\\ud800"', "the body: the string holds half of a surrogate pair"),
+    (wrappers_pb2.Int32Value, '"1_000"', 'the body: expects a whole number, not "1_000"'),
+    (wrappers_pb2.Int32Value, '"１２"', 'the body: expects a whole number, not "１２"'),
+    (wrappers_pb2.DoubleValue, '" 1"', 'the body: expects a number, not " 1"'),
+    (any_pb2.Any, "[]", "the body: expects an object, not a list"),
+    (any_pb2.Any, '{"value": 1}', 'the body: expects "@type", the URL of the message\'s type'),
+    (any_pb2.Any, '{"@type": 1}', 'the body: expects "@type", the URL of the message\'s type'),
+    (any_pb2.Any, '{"@type": "x/\\ud800"}', "@type: the string holds half of a surrogate pair"),
+    (any_pb2.Any, '{"@type": "x/no.Such"}', '@type: "x/no.Such" names no message that is known here'),
+    (any_pb2.Any, '{"@type": "x/google.protobuf.Type", "@type": "x"}', "@type: given twice"),
+    (any_pb2.Any, '{"@type": "x/google.protobuf.Type", "fields": [{"kind": "X"}]}', 'fields[0].kind: "X" is no google.protobuf.Field.Kind'),
+    (any_pb2.Any, '{"@type": "x/google.protobuf.Int32Value", "value": "y"}', 'value: expects a whole number, not "y"'),
+    (any_pb2.Any, '{"@type": "x/google.protobuf.Int32Value"}', 'the body: expects "value", the JSON of the google.protobuf.Int32Value'),
+    (
+        UninterpretedOption,
+        '{"name": [{"namePart": "a"}, {}]}',
+        "name[0].is_extension, name[1].name_part, name[1].is_extension: required, and not given",
+    ),
     (struct_pb2.Value, "[" * 100_000, "the body is nested too deeply"),
 ]
 
@@ -74,6 +97,10 @@ RIGHT: list[tuple[type[Message], str]] = [
     (wrappers_pb2.Int64Value, "12.0"),
     (wrappers_pb2.StringValue, '"ä€𝄞"'),
     (struct_pb2.Value, '{"a": [1, null, {"b": true}]}'),
+    (any_pb2.Any, "{}"),
+    (any_pb2.Any, '{"@type": "x/google.protobuf.Type", "name": "a", "fields": [{"kind": "TYPE_BOOL"}]}'),
+    (any_pb2.Any, '{"@type": "x/google.protobuf.Any", "value": {"@type": "x/google.protobuf.Int32Value", "value": 5}}'),
+    (UninterpretedOption, '{"name": [{"namePart": "a", "isExtension": false}]}'),
 ]
 
 
@@ -81,3 +108,20 @@ RIGHT: list[tuple[type[Message], str]] = [
 def test_what_protobufs_json_allows_is_taken(type_: type[Message], body: str) -> None:
     message = from_json(body.encode(), type_)
     assert str(from_json(to_json(message), type_)) == str(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        struct_pb2.Value(number_value=float("nan")),
+        timestamp_pb2.Timestamp(seconds=10**15),
+        duration_pb2.Duration(seconds=1, nanos=-1),
+        any_pb2.Any(type_url="x/no.Such", value=b"x"),
+        any_pb2.Any(type_url="x/google.protobuf.Type", value=b"\xff"),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_json_has_no_words_for(message: Message) -> None:
+    with pytest.raises(TerminalError, match="the response cannot be written as JSON: ") as caught:
+        to_json(message)
+    assert caught.value.code is Code.INTERNAL

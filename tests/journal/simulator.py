@@ -273,7 +273,7 @@ class World:
                 invocation.attempt,
                 invocation.failures,
                 invocation.retry_ms if status is Status.BACKING_OFF else 0,
-                invocation.parent,
+                (invocation.invoker, invocation.parent),
                 sorted(invocation.subscribers),
                 sorted(set(invocation.children.values()) & self.state.invocations.keys()),
                 {key: dataclasses.astuple(action) for key, action in invocation.actions.items()},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,7 +12,9 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, LineList, Number, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
-from restate_runtime import Code, TerminalError, gather, race
+from restate_runtime import Code, SerdeError, TerminalError, gather, race
+from restate_runtime.handler.client import OutgoingCall
+from restate_runtime.handler.outside import OutsideCall, finished
 
 from .services import LONG, MOMENT, Sample, begin, described, journal, play, reached, send, until
 
@@ -102,6 +106,19 @@ async def test_a_timeout_bounds_the_wait_and_not_the_invocation(sample: Sample, 
 
 
 @pytest.mark.rule("R2")
+async def test_a_timeout_of_any_size_and_kind(sample: Sample) -> None:
+    async with sample.start() as runtime:
+        echo: Any = EchoClient(runtime)
+        for timeout in (timedelta.max, math.inf, 10**30, 60):
+            assert await echo.call(Text(text="x"), timeout=timeout) == Text(text="x")
+            assert await echo.call.in_background(Text(text="x"), timeout=timeout).result(timeout=timeout) == Text(text="x")
+        for timeout in ("5", True, b""):
+            with pytest.raises(TypeError, match=r"timeout is a datetime.timedelta, or a number of seconds, not a"):
+                echo.call(Text(), timeout=timeout)
+        with pytest.raises(ValueError, match="not NaN"):
+            echo.call(Text(), timeout=math.nan)
+
+
 async def test_a_timeout_of_a_background_call_and_of_its_result(sample: Sample) -> None:
     @sample.script
     async def sleeps(ctx: Any) -> None:
@@ -411,3 +428,56 @@ async def test_status_while_it_goes_on(sample: Sample) -> None:
             await first.result()
         assert caught.value.code is Code.ABORTED
         await reached(second, "running", "suspended")
+
+
+async def test_an_answer_that_is_no_message_of_the_method_says_so(sample: Sample) -> None:
+    class Strange:
+        def begin_call(self, call: OutgoingCall) -> Any:
+            return OutsideCall(finished(b"\xff"), call.decode_response)
+
+    strange: Any = Strange()
+    with pytest.raises(SerdeError, match=r"sample.v1.Echo/Call: the response cannot be read: "):
+        await EchoClient(strange).call(Text())
+
+
+# --- who called
+
+
+async def test_introspection_names_the_caller_of_every_call(sample: Sample) -> None:
+    @sample.script
+    async def calls(ctx: Any) -> list[str]:
+        echo = EchoClient(ctx).call
+        await echo(Text(text="awaited"))
+        sent, later = echo.in_background(Text()), echo.delayed(Text(), LONG)
+        promise = ctx.awakeable(str)
+        await ctx.run("publish", lambda: promises.append(promise.id))
+        await promise
+        return [await sent.invocation_id(), await later.invocation_id()]
+
+    def callers(runtime: Any) -> dict[str, tuple[Any, ...]]:
+        return {
+            row["id"]: (row["invoked_by"], row["invoked_by_id"], row["invoked_by_service_name"], row["invoked_by_target"])
+            for row in runtime.inspector.invocations()
+        }
+
+    promises: list[str] = []
+    async with sample.start() as runtime:
+        handle = send(runtime, calls, "k")
+        await until(lambda: promises)
+        id = await handle.invocation_id()
+        killed = send(runtime, calls, "other")
+        await until(lambda: len(promises) == 2)
+        await killed.kill()
+        while (await described(runtime, killed))["status"] != "completed":
+            await asyncio.sleep(0.002)
+        other = await killed.invocation_id()
+    async with sample.start() as runtime:
+        await runtime.resolve_awakeable(promises[0], "go")
+        await runtime.invocation(id).result()
+        found = callers(runtime)
+        nobody = ("ingress", None, None, None)
+        assert (found.pop(id), found.pop(other)) == (nobody, nobody)
+        by_key = {
+            key: ("service", of, "sample.v1.Counter", f"sample.v1.Counter/Script of '{key}'") for key, of in (("k", id), ("other", other))
+        }
+        assert sorted(found.values()) == sorted([by_key["k"]] * 3 + [by_key["other"]] * 3)

@@ -376,7 +376,7 @@ async def test_combinators_refuse_what_is_no_durable_future(sample: Sample, comb
             foreign.close()
 
     async with sample.start() as runtime:
-        assert "takes durable futures (calls, sleeps, runs, awakeables), not a coroutine" in await play(runtime, misuses)
+        assert "takes a handler's durable futures (calls, sleeps, runs, awakeables), not a coroutine" in await play(runtime, misuses)
 
 
 @pytest.mark.parametrize("combine", [race, select], ids=lambda function: function.__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -12,9 +13,9 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
-from restate_runtime import RuntimeFault, connect
+from restate_runtime import RetryPolicy, RuntimeFault, TerminalError, connect
 
-from .services import LONG, MOMENT, Sample, play, until
+from .services import LONG, MOMENT, Sample, journal, play, send, until
 
 
 async def awaits(future: Any) -> Any:
@@ -288,3 +289,94 @@ async def test_dev_mode_suspends_and_stops_all_the_same(sample: Sample) -> None:
         await EchoClient(runtime).script.in_background(Text(text="waits"))
         await until(lambda: runtime.inspector.invocations(statuses=["running", "suspended"]))
     assert closed
+
+
+# --- the context inside a side effect
+
+
+USES: dict[str, Any] = {
+    "run": lambda ctx: ctx.run("inner", lambda: 1),
+    "call": lambda ctx: ctx.method("sample.v1.Echo/Call")(b""),
+    "send": lambda ctx: ctx.method("sample.v1.Echo/Call").in_background(b""),
+    "sleep": lambda ctx: ctx.sleep(MOMENT),
+    "get": lambda ctx: ctx.get("name", int),
+    "set": lambda ctx: ctx.set("name", 1),
+    "clear": lambda ctx: ctx.clear("name"),
+    "clear all": lambda ctx: ctx.clear_all(),
+    "keys": lambda ctx: ctx.state_keys(),
+    "awakeable": lambda ctx: ctx.awakeable(int),
+    "now": lambda ctx: ctx.now(),
+    "uuid": lambda ctx: ctx.uuid(),
+    "random": lambda ctx: ctx.random,
+    "attach": lambda ctx: ctx.invocation(ctx.invocation_id).result(),
+}
+
+
+@pytest.mark.rule("R12")
+@pytest.mark.parametrize("use", list(USES.values()), ids=list(USES))
+async def test_the_context_cannot_be_used_inside(sample: Sample, use: Any) -> None:
+    @sample.script
+    async def misuses(ctx: Any) -> Any:
+        def sync() -> str:
+            with pytest.raises(RuntimeError) as caught:
+                use(ctx)
+            return str(caught.value)
+
+        async def asynchronously() -> str:
+            return sync()
+
+        return [await ctx.run("sync", sync), await ctx.run("async", asynchronously)]
+
+    async with sample.start() as runtime:
+        handle = send(runtime, misuses, "k")
+        assert (await handle.result()).text.count("the context cannot be used inside a side effect") == 2
+        assert await journal(runtime, handle) == ["input", "run 'sync'", "run 'async'", "return"]
+
+
+@pytest.mark.rule("R12")
+@pytest.mark.parametrize("use", list(USES.values()), ids=list(USES))
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_using_it_fails_the_attempt_whatever_the_policy_of_the_side_effect(sample: Sample, use: Any, sync: bool) -> None:
+    @sample.script
+    async def misuses(ctx: Any) -> Any:
+        def action() -> None:
+            executions.append(ctx.attempt)
+            use(ctx)
+
+        async def asynchronously() -> None:
+            action()
+
+        # Another execution would be due in an hour.
+        running = ctx.run("misuse", action if sync else asynchronously, retry=RetryPolicy(initial_interval=LONG))
+        if ctx.attempt == 2:
+            await ctx.awakeable(str)  # what the handler waits for does not matter
+        await running
+
+    @sample.script
+    async def quick(ctx: Any) -> str:
+        return "free"
+
+    executions: list[int] = []
+    async with sample.start() as runtime:
+        with pytest.raises(TerminalError, match="ContextMisuse: the context cannot be used inside a side effect: do it before or after"):
+            await play(runtime, misuses, "k")
+        assert await play(runtime, quick, "k") == "free"  # nothing is left that holds the key
+    assert executions == [1, 2, 3]
+
+
+@pytest.mark.rule("R12")
+async def test_awaiting_a_durable_future_inside_is_misuse_too(sample: Sample) -> None:
+    @sample.script
+    async def misuses(ctx: Any) -> Any:
+        async def awaits(future: Any) -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(waits(future))
+
+        async def waits(future: Any) -> None:
+            await future
+
+        await ctx.run("misuse", functools.partial(awaits, ctx.sleep(MOMENT)), retry=RetryPolicy(initial_interval=LONG))
+
+    async with sample.start() as runtime:
+        with pytest.raises(TerminalError, match="the context cannot be used inside a side effect"):
+            await play(runtime, misuses)

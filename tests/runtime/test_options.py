@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from sample.v1.cart_pb2 import Item, Items, User
 from sample.v1.cart_restate import CART, CartClient
 
-from restate_runtime import App, OnExhausted, RetryOptions, RetryPolicy, TerminalError
+from restate_runtime import App, KeyedContext, OnExhausted, RetryOptions, RetryPolicy, State, StateDescriptor, StateValue, TerminalError
+from restate_runtime.testing import Double
 
 from .carts import Board, Cart, Shop
 from .services import described, reached, until
@@ -56,6 +58,12 @@ def test_retry_options_go_over_a_policy() -> None:
         max_duration=timedelta(days=1),
         on_exhausted=OnExhausted.FAIL,
     )
+
+
+def test_the_first_wait_is_as_long_as_it_says_although_the_longest_was_left_as_it_is() -> None:
+    policy = RetryOptions(initial_interval=timedelta(minutes=1)).over(RetryPolicy())
+    assert [policy.delay_ms(failures, 0) for failures in (1, 2, 70)] == [60_000] * 3
+    assert RetryPolicy(initial_interval=timedelta(seconds=4)).delay_ms(3, 0) == 10_000
 
 
 @pytest.mark.rule("R13")
@@ -161,3 +169,18 @@ async def test_a_value_of_another_type_is_refused(shop: Shop, name: str, value: 
         handle = CartClient(runtime).turn.in_background(item(sets))
         assert (await handle.result()).names == [reason]
         assert [row["entry"] for row in (await described(runtime, handle))["journal"]] == ["input", "get state keys", "return"]
+
+
+@pytest.mark.rule("R14")
+async def test_a_declared_double_takes_every_number_that_it_can_give_back() -> None:
+    ctx = Double().context(KeyedContext, key="k")
+    ratio = StateValue(State(ctx), StateDescriptor(name="ratio", python_name="ratio", type=float))
+    for value in (3, 2**60, -0.0, 1e308):
+        ratio.set(value)
+        got = await ratio.get()
+        assert (got, type(got)) == (value, float)
+    refused: list[Any] = [10**400, True, "1", None, math.nan, math.inf]
+    for value in refused:
+        with pytest.raises(TypeError, match=r"ratio|NaN or infinite"):
+            ratio.set(value)
+    assert await ratio.get() == 1e308

@@ -9,7 +9,7 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
-from restate_runtime import Code, TerminalError
+from restate_runtime import Code, TerminalError, as_completed, gather, race, select
 
 from .services import LONG, MOMENT, Sample, begin, play, reached, send
 
@@ -40,6 +40,31 @@ async def test_all_of_asyncio_works_on_calls(sample: Sample) -> None:
         call.add_done_callback(lambda done: seen.append(done.result().text))
         assert list(await asyncio.gather(call, call)) == [Text(text="l")] * 2
         assert seen == ["l"]
+
+
+async def test_what_is_for_handlers_says_what_to_use_instead(sample: Sample) -> None:
+    async with sample.start() as runtime:
+        echo = EchoClient(runtime).call
+        handle = echo.in_background(Text())
+        result: Any = handle.result()
+        for combinator, other in ((gather, "gather"), (race, "wait"), (as_completed, "as_completed")):
+            with pytest.raises(TypeError, match=rf"not a OutsideCall; outside handlers use asyncio's {other}$"):
+                async for _ in listed(combinator(echo(Text()))):
+                    pass
+        with pytest.raises(TypeError, match=r"not a coroutine; outside handlers use asyncio's wait$"):
+            select(one=result)
+        assert await result == Text()
+        with pytest.raises(TypeError, match=r"give timeout=, or use asyncio.wait_for"):
+            echo(Text()).or_timeout(MOMENT)
+
+
+async def listed(made: Any) -> Any:
+    """What a combinator makes, whichever kind it is."""
+    if hasattr(made, "__aiter__"):
+        async for item in made:
+            yield item
+    else:
+        yield await made
 
 
 async def awaited(call: Any) -> Any:

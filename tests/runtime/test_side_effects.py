@@ -292,44 +292,6 @@ async def test_sync_actions_run_side_by_side_in_a_bounded_pool(sample: Sample) -
         assert await play(runtime, runs) <= 32
 
 
-USES: dict[str, Any] = {
-    "run": lambda ctx: ctx.run("inner", lambda: 1),
-    "call": lambda ctx: ctx.method("sample.v1.Echo/Call")(b""),
-    "send": lambda ctx: ctx.method("sample.v1.Echo/Call").in_background(b""),
-    "sleep": lambda ctx: ctx.sleep(MOMENT),
-    "get": lambda ctx: ctx.get("name", int),
-    "set": lambda ctx: ctx.set("name", 1),
-    "clear": lambda ctx: ctx.clear("name"),
-    "clear all": lambda ctx: ctx.clear_all(),
-    "keys": lambda ctx: ctx.state_keys(),
-    "awakeable": lambda ctx: ctx.awakeable(int),
-    "now": lambda ctx: ctx.now(),
-    "uuid": lambda ctx: ctx.uuid(),
-    "random": lambda ctx: ctx.random,
-    "attach": lambda ctx: ctx.invocation(ctx.invocation_id).result(),
-}
-
-
-@pytest.mark.parametrize("use", list(USES.values()), ids=list(USES))
-async def test_the_context_cannot_be_used_inside(sample: Sample, use: Any) -> None:
-    @sample.script
-    async def misuses(ctx: Any) -> Any:
-        def sync() -> str:
-            with pytest.raises(RuntimeError) as caught:
-                use(ctx)
-            return str(caught.value)
-
-        async def asynchronously() -> str:
-            return sync()
-
-        return [await ctx.run("sync", sync), await ctx.run("async", asynchronously)]
-
-    async with sample.start() as runtime:
-        handle = send(runtime, misuses, "k")
-        assert (await handle.result()).text.count("the context cannot be used inside a side effect") == 2
-        assert await journal(runtime, handle) == ["input", "run 'sync'", "run 'async'", "return"]
-
-
 # --- failures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,12 +12,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.protobuf.descriptor_pb2 import UninterpretedOption
 from sample.v1.sample_pb2 import AddRequest, Number, Text
 from sample.v1.sample_restate import CounterClient, LedgerClient
 
 from restate_runtime import Code, SerdeError, TerminalError
+from restate_runtime.serde import Value, decode, encode
 
-from .services import MOMENT, Sample, play, send, until
+from .services import MOMENT, Sample, begin, play, send, until
 
 pytestmark = pytest.mark.rule("R14")
 
@@ -363,3 +366,30 @@ async def test_awakeables_are_settled_once(sample: Sample) -> None:
 
     async with sample.start() as runtime:
         assert await play(runtime, settles) == ["first", "first", "because", True]
+
+
+async def test_a_reason_that_is_no_text_is_refused_and_the_awakeable_stays_open(sample: Sample) -> None:
+    @sample.script
+    async def waits(ctx: Any) -> Any:
+        promise = ctx.awakeable(str)
+        await ctx.run("publish", lambda: promises.append(promise.id))
+        return await promise
+
+    promises: list[str] = []
+    reasons: list[Any] = ["\ud800", 5, None, b"no"]
+    async with sample.start() as runtime:
+        waiting = begin(runtime, waits)
+        await until(lambda: promises)
+        for reason in reasons:
+            with pytest.raises(SerdeError, match="the reason"):
+                await runtime.reject_awakeable(promises[0], reason)
+        await runtime.resolve_awakeable(promises[0], "yes")
+        assert json.loads((await waiting).text) == "yes"
+
+
+def test_what_is_stored_may_lack_a_field_that_is_required_since() -> None:
+    lacking = UninterpretedOption(name=[UninterpretedOption.NamePart(name_part="a")])
+    with pytest.raises(SerdeError, match="missing required fields"):
+        encode(lacking)
+    stored = Value("message:google.protobuf.UninterpretedOption", lacking.SerializePartialToString())
+    assert decode(stored, UninterpretedOption) == lacking

@@ -239,12 +239,112 @@ async def test_side_effects_run_and_are_restored(double: Double) -> None:
     ctx = double.context(UnkeyedContext)
     assert await ctx.run("sync", lambda: 1) == 1
     assert await ctx.run("async", slow) == {"a": 1}
-    with pytest.raises(TypeError, match="comes back as"):
+    with pytest.raises(TerminalError, match=r"the result of side effect 'lossy' cannot be restored: .* comes back as"):
         await ctx.run("lossy", lambda: (1, 2))
     with pytest.raises(OSError, match="down"):
         await ctx.run("fails", fails)
+    assert len(tries) == 10
     tries.clear()
     with pytest.raises(TerminalError, match="the side effect 'fails' failed 3 times"):
         await ctx.run("fails", fails, retry=RetryPolicy(max_attempts=3))
     assert len(tries) == 3
     assert await race(ctx.run("slow", slow), ctx.sleep(SECOND)) == {"a": 1}
+
+
+async def test_a_side_effect_that_fails_at_first_is_executed_again(double: Double) -> None:
+    executions: list[int] = []
+
+    def pay() -> int:
+        executions.append(1)
+        if len(executions) < 3:
+            raise OSError("down")
+        return len(executions)
+
+    async def slowly() -> int:
+        await asyncio.sleep(0)
+        return pay()
+
+    ctx = double.context(UnkeyedContext)
+    assert await ctx.run("pay", pay) == 3
+    executions.clear()
+    assert await ctx.run("pay", slowly, retry=RetryPolicy(max_attempts=3)) == 3
+
+
+@pytest.mark.rule("R12")
+async def test_the_context_is_refused_inside_a_side_effect(double: Double) -> None:
+    ctx = double.context(KeyedContext, key="k")
+
+    async def slowly(use: Any) -> None:
+        await asyncio.sleep(0)
+        use()
+
+    uses: list[Any] = [
+        lambda: ctx.set("a", 1),
+        lambda: ctx.get("a", int),
+        lambda: ctx.sleep(SECOND),
+        lambda: ctx.uuid(),
+        lambda: ctx.now(),
+        lambda: EchoClient(ctx).call(Text()),
+        lambda: EchoClient(ctx).call.in_background(Text()),
+    ]
+    for use in uses:
+        with pytest.raises(RuntimeError, match="cannot be used inside a side effect"):
+            await ctx.run("sync", use)
+        with pytest.raises(RuntimeError, match="cannot be used inside a side effect"):
+            await ctx.run("async", lambda use=use: slowly(use))  # type: ignore[misc]
+    assert (await ctx.state_keys(), double.all_calls) == ([], [])
+
+
+@pytest.mark.rule("R10")
+async def test_asyncio_is_refused_on_durable_futures(double: Double) -> None:
+    ctx = double.context(UnkeyedContext)
+    for misuse in (asyncio.gather(ctx.sleep(SECOND)), asyncio.wait_for(ctx.sleep(SECOND), 1)):
+        with pytest.raises(RuntimeError, match="or_timeout"):
+            await misuse
+
+
+@pytest.mark.rule("R10")
+async def test_a_result_is_a_copy_at_every_await_and_a_gather_may_be_empty(double: Double) -> None:
+    ctx = double.context(UnkeyedContext)
+    double.on(EchoClient(ctx).call).returns(Text(text="as it was"))
+    assert await gather() == ()
+    call = EchoClient(ctx).call(Text())
+    (await call).text = "changed"
+    assert (await call).text == "as it was"
+    found = ctx.run("list", lambda: [1])
+    (await found).append(2)
+    assert await found == [1]
+
+
+async def test_calls_by_name_in_a_handler(double: Double) -> None:
+    ctx = double.context(UnkeyedContext)
+    double.on(EchoClient(double).call).returns(Text(text="x"))
+    assert await ctx.method("sample.v1.Echo/Call")(b"") == Text(text="x").SerializeToString()
+    for name, request, code, message in (
+        ("sample.v1.Echo/Nothing", b"", Code.NOT_FOUND, "has no method 'Nothing'"),
+        ("sample.v1.Counter/Get", b"", Code.INVALID_ARGUMENT, "the key field 'name' is empty"),
+        ("sample.v1.Counter/Get", b"\xff", Code.INVALID_ARGUMENT, "the request is no sample.v1.CounterKey"),
+    ):
+        with pytest.raises(TerminalError, match=message) as caught:
+            ctx.method(name)(request)
+        assert caught.value.code is code
+
+
+async def test_what_a_context_checks_in_a_runtime_it_checks_here(double: Double) -> None:
+    class Hex:
+        name = "hex"
+
+        def serialize(self, value: int) -> bytes:
+            return b"%x" % value
+
+        def deserialize(self, data: bytes) -> int:
+            return int(data, 16)
+
+    ctx: Any = double.context(KeyedContext, key="k", headers={"a": "b"})
+    with pytest.raises(TypeError, match=r"takes a datetime.timedelta, not a int"):
+        ctx.sleep(5)
+    with pytest.raises(TypeError):
+        ctx.headers["a"] = "c"
+    assert await select(never=ctx.sleep(timedelta.max), soon=ctx.sleep(SECOND)) == ("soon", None)
+    ctx.set("number", 255, serde=Hex())
+    assert await ctx.get("number", Hex()) == 255

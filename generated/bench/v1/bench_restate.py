@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from bench.v1 import bench_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
     "COUNTER",
     "ECHO",
     "HOP1",
-    "HOP10",
     "HOP2",
     "HOP3",
     "HOP4",
@@ -27,6 +27,7 @@ __all__ = [
     "HOP7",
     "HOP8",
     "HOP9",
+    "HOP10",
     "PARENT",
     "STEPS",
     "ChildBase",
@@ -38,9 +39,6 @@ __all__ = [
     "EchoBase",
     "EchoClient",
     "EchoSyncClient",
-    "Hop10Base",
-    "Hop10Client",
-    "Hop10SyncClient",
     "Hop1Base",
     "Hop1Client",
     "Hop1SyncClient",
@@ -68,6 +66,9 @@ __all__ = [
     "Hop9Base",
     "Hop9Client",
     "Hop9SyncClient",
+    "Hop10Base",
+    "Hop10Client",
+    "Hop10SyncClient",
     "ParentBase",
     "ParentClient",
     "ParentSyncClient",
@@ -102,7 +103,11 @@ class EchoBase(restate.Service):
     __restate_service__ = ECHO
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.UnkeyedContext, request: bench_pb2.Blob) -> bench_pb2.Blob:
+    async def call(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: bench_pb2.Blob,
+    ) -> bench_pb2.Blob:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Echo)
@@ -172,11 +177,19 @@ class CounterBase(restate.Service):
     __restate_service__ = COUNTER
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.KeyedContext, request: bench_pb2.AddRequest) -> bench_pb2.Sum:
+    async def add(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.AddRequest,
+    ) -> bench_pb2.Sum:
         """The rpc Add."""
 
     @abc.abstractmethod
-    async def read(self, ctx: restate.KeyedContext, request: bench_pb2.ReadRequest) -> bench_pb2.Sum:
+    async def read(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.ReadRequest,
+    ) -> bench_pb2.Sum:
         """The rpc Read."""
 
     # @@protoc_insertion_point(base:bench.v1.Counter)
@@ -247,7 +260,11 @@ class StepsBase(restate.Service):
     __restate_service__ = STEPS
 
     @abc.abstractmethod
-    async def run(self, ctx: restate.UnkeyedContext, request: bench_pb2.Blob) -> bench_pb2.Blob:
+    async def run(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: bench_pb2.Blob,
+    ) -> bench_pb2.Blob:
         """The rpc Run."""
 
     # @@protoc_insertion_point(base:bench.v1.Steps)
@@ -308,7 +325,11 @@ class ParentBase(restate.Service):
     __restate_service__ = PARENT
 
     @abc.abstractmethod
-    async def run(self, ctx: restate.UnkeyedContext, request: bench_pb2.Family) -> bench_pb2.Sum:
+    async def run(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: bench_pb2.Family,
+    ) -> bench_pb2.Sum:
         """The rpc Run."""
 
     # @@protoc_insertion_point(base:bench.v1.Parent)
@@ -369,7 +390,11 @@ class ChildBase(restate.Service):
     __restate_service__ = CHILD
 
     @abc.abstractmethod
-    async def run(self, ctx: restate.UnkeyedContext, request: bench_pb2.Promise) -> None:
+    async def run(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: bench_pb2.Promise,
+    ) -> None:
         """The rpc Run."""
 
     # @@protoc_insertion_point(base:bench.v1.Child)
@@ -431,7 +456,11 @@ class Hop1Base(restate.Service):
     __restate_service__ = HOP1
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop1)
@@ -492,7 +521,11 @@ class Hop2Base(restate.Service):
     __restate_service__ = HOP2
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop2)
@@ -553,7 +586,11 @@ class Hop3Base(restate.Service):
     __restate_service__ = HOP3
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop3)
@@ -614,7 +651,11 @@ class Hop4Base(restate.Service):
     __restate_service__ = HOP4
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop4)
@@ -675,7 +716,11 @@ class Hop5Base(restate.Service):
     __restate_service__ = HOP5
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop5)
@@ -736,7 +781,11 @@ class Hop6Base(restate.Service):
     __restate_service__ = HOP6
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop6)
@@ -797,7 +846,11 @@ class Hop7Base(restate.Service):
     __restate_service__ = HOP7
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop7)
@@ -858,7 +911,11 @@ class Hop8Base(restate.Service):
     __restate_service__ = HOP8
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop8)
@@ -919,7 +976,11 @@ class Hop9Base(restate.Service):
     __restate_service__ = HOP9
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop9)
@@ -980,7 +1041,11 @@ class Hop10Base(restate.Service):
     __restate_service__ = HOP10
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.KeyedContext, request: bench_pb2.Hop) -> bench_pb2.Hop:
+    async def call(
+        self,
+        ctx: restate.KeyedContext,
+        request: bench_pb2.Hop,
+    ) -> bench_pb2.Hop:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:bench.v1.Hop10)

@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from dev.restate import services_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -51,7 +52,11 @@ class IngressBase(restate.Service):
     __restate_service__ = INGRESS
 
     @abc.abstractmethod
-    async def invoke(self, ctx: restate.UnkeyedContext, request: services_pb2.InvokeRequest) -> services_pb2.InvokeResponse:
+    async def invoke(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: services_pb2.InvokeRequest,
+    ) -> services_pb2.InvokeResponse:
         """Starts an invocation in the background. The answer comes once the invocation is on disk, so it will run."""
 
     # @@protoc_insertion_point(base:dev.restate.Ingress)
@@ -63,7 +68,9 @@ class IngressClient(restate.Client):
     __slots__ = ()
 
     @property
-    def invoke(self) -> restate.Method[services_pb2.InvokeRequest, services_pb2.InvokeResponse]:
+    def invoke(
+        self,
+    ) -> restate.Method[services_pb2.InvokeRequest, services_pb2.InvokeResponse]:
         """Starts an invocation in the background. The answer comes once the invocation is on disk, so it will run."""
         return restate.Method(self, INGRESS.methods[0])
 
@@ -79,7 +86,9 @@ class IngressSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def invoke(self) -> restate.SyncMethod[services_pb2.InvokeRequest, services_pb2.InvokeResponse]:
+    def invoke(
+        self,
+    ) -> restate.SyncMethod[services_pb2.InvokeRequest, services_pb2.InvokeResponse]:
         """Starts an invocation in the background. The answer comes once the invocation is on disk, so it will run."""
         return restate.SyncMethod(self, INGRESS.methods[0])
 
@@ -123,11 +132,19 @@ class AwakeablesBase(restate.Service):
     __restate_service__ = AWAKEABLES
 
     @abc.abstractmethod
-    async def resolve(self, ctx: restate.UnkeyedContext, request: services_pb2.ResolveAwakeableRequest) -> None:
+    async def resolve(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: services_pb2.ResolveAwakeableRequest,
+    ) -> None:
         """Completes an awakeable with a value."""
 
     @abc.abstractmethod
-    async def reject(self, ctx: restate.UnkeyedContext, request: services_pb2.RejectAwakeableRequest) -> None:
+    async def reject(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: services_pb2.RejectAwakeableRequest,
+    ) -> None:
         """Fails an awakeable with a reason."""
 
     # @@protoc_insertion_point(base:dev.restate.Awakeables)

@@ -12,6 +12,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from sample.v1 import cart_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -90,10 +91,22 @@ CART: Final = restate.ServiceDescriptor(
         ),
     ),
     states=(
-        restate.StateDescriptor(name="items", python_name="items", type=cart_pb2.Items),
-        restate.StateDescriptor(name="total", python_name="total", type=int),
+        restate.StateDescriptor(
+            name="items",
+            python_name="items",
+            type=cart_pb2.Items,
+        ),
+        restate.StateDescriptor(
+            name="total",
+            python_name="total",
+            type=int,
+        ),
     ),
-    retry=restate.RetryOptions(initial_interval=timedelta(milliseconds=1), max_attempts=2, on_exhausted=restate.OnExhausted.FAIL),
+    retry=restate.RetryOptions(
+        initial_interval=timedelta(milliseconds=1),
+        max_attempts=2,
+        on_exhausted=restate.OnExhausted.FAIL,
+    ),
 )
 """sample.v1.Cart, as the runtime knows it."""
 
@@ -164,11 +177,19 @@ class CartBase(restate.Service):
         """Whatever the test at hand wants, in turn."""
 
     @abc.abstractmethod
-    async def show(self, ctx: SharedCartContext, request: cart_pb2.User) -> cart_pb2.Items:
+    async def show(
+        self,
+        ctx: SharedCartContext,
+        request: cart_pb2.User,
+    ) -> cart_pb2.Items:
         """What is in the cart: it takes no turn."""
 
     @abc.abstractmethod
-    async def look(self, ctx: SharedCartContext, request: cart_pb2.Item) -> cart_pb2.Items:
+    async def look(
+        self,
+        ctx: SharedCartContext,
+        request: cart_pb2.Item,
+    ) -> cart_pb2.Items:
         """Whatever the test at hand wants, beside the others."""
 
     @abc.abstractmethod
@@ -285,7 +306,11 @@ class BoardBase(restate.Service):
     __restate_service__ = BOARD
 
     @abc.abstractmethod
-    async def write(self, ctx: restate.SingletonContext, request: cart_pb2.Item) -> None:
+    async def write(
+        self,
+        ctx: restate.SingletonContext,
+        request: cart_pb2.Item,
+    ) -> None:
         """Adds a line."""
 
     @abc.abstractmethod

@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from sample.v1 import sample_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -63,11 +64,19 @@ class EchoBase(restate.Service):
     __restate_service__ = ECHO
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.UnkeyedContext, request: sample_pb2.Text) -> sample_pb2.Text:
+    async def call(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: sample_pb2.Text,
+    ) -> sample_pb2.Text:
         """The same text."""
 
     @abc.abstractmethod
-    async def script(self, ctx: restate.UnkeyedContext, request: sample_pb2.Text) -> sample_pb2.Text:
+    async def script(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: sample_pb2.Text,
+    ) -> sample_pb2.Text:
         """Whatever the test at hand wants: see Scripted in tests/runtime/services.py."""
 
     # @@protoc_insertion_point(base:sample.v1.Echo)
@@ -158,15 +167,27 @@ class CounterBase(restate.Service):
     __restate_service__ = COUNTER
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.KeyedContext, request: sample_pb2.AddRequest) -> sample_pb2.Number:
+    async def add(
+        self,
+        ctx: restate.KeyedContext,
+        request: sample_pb2.AddRequest,
+    ) -> sample_pb2.Number:
         """Adds to the number and returns the sum."""
 
     @abc.abstractmethod
-    async def get(self, ctx: restate.KeyedContext, request: sample_pb2.CounterKey) -> sample_pb2.Number:
+    async def get(
+        self,
+        ctx: restate.KeyedContext,
+        request: sample_pb2.CounterKey,
+    ) -> sample_pb2.Number:
         """The number as it is."""
 
     @abc.abstractmethod
-    async def script(self, ctx: restate.KeyedContext, request: sample_pb2.KeyedText) -> sample_pb2.Text:
+    async def script(
+        self,
+        ctx: restate.KeyedContext,
+        request: sample_pb2.KeyedText,
+    ) -> sample_pb2.Text:
         """Whatever the test at hand wants, with a key."""
 
     # @@protoc_insertion_point(base:sample.v1.Counter)
@@ -258,7 +279,11 @@ class LedgerBase(restate.Service):
     __restate_service__ = LEDGER
 
     @abc.abstractmethod
-    async def append(self, ctx: restate.SingletonContext, request: sample_pb2.Text) -> None:
+    async def append(
+        self,
+        ctx: restate.SingletonContext,
+        request: sample_pb2.Text,
+    ) -> None:
         """Appends a line."""
 
     @abc.abstractmethod

@@ -15,6 +15,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from tour.v1 import tour_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -51,11 +52,7 @@ USER_SESSION: Final = restate.ServiceDescriptor(
             response=wrappers_pb2.BoolValue,
             key_field="user_id",
             descriptor=_user_session.methods_by_name["AddTicket"],
-            comments=(
-                "Reserves a ticket and puts it into the cart. False when somebody else has it.\n"
-                "\n"
-                "A ticket that is not bought within 15 minutes goes back on sale."
-            ),
+            comments="Reserves a ticket and puts it into the cart. False when somebody else has it.\n\nA ticket that is not bought within 15 minutes goes back on sale.",
         ),
         restate.MethodDescriptor(
             name="ExpireTicket",
@@ -87,18 +84,30 @@ class UserSessionBase(restate.Service):
     __restate_service__ = USER_SESSION
 
     @abc.abstractmethod
-    async def add_ticket(self, ctx: restate.KeyedContext, request: tour_pb2.ReserveTicket) -> wrappers_pb2.BoolValue:
+    async def add_ticket(
+        self,
+        ctx: restate.KeyedContext,
+        request: tour_pb2.ReserveTicket,
+    ) -> wrappers_pb2.BoolValue:
         """Reserves a ticket and puts it into the cart. False when somebody else has it.
 
         A ticket that is not bought within 15 minutes goes back on sale.
         """
 
     @abc.abstractmethod
-    async def expire_ticket(self, ctx: restate.KeyedContext, request: tour_pb2.ExpireTicketRequest) -> None:
+    async def expire_ticket(
+        self,
+        ctx: restate.KeyedContext,
+        request: tour_pb2.ExpireTicketRequest,
+    ) -> None:
         """Takes a ticket out of the cart and puts it back on sale. Does nothing when the ticket is no longer in the cart."""
 
     @abc.abstractmethod
-    async def checkout(self, ctx: restate.KeyedContext, request: tour_pb2.CheckoutRequest) -> wrappers_pb2.BoolValue:
+    async def checkout(
+        self,
+        ctx: restate.KeyedContext,
+        request: tour_pb2.CheckoutRequest,
+    ) -> wrappers_pb2.BoolValue:
         """Buys everything in the cart. False when the cart is empty or the payment was declined."""
 
     # @@protoc_insertion_point(base:tour.v1.UserSession)
@@ -110,7 +119,9 @@ class UserSessionClient(restate.Client):
     __slots__ = ()
 
     @property
-    def add_ticket(self) -> restate.Method[tour_pb2.ReserveTicket, wrappers_pb2.BoolValue]:
+    def add_ticket(
+        self,
+    ) -> restate.Method[tour_pb2.ReserveTicket, wrappers_pb2.BoolValue]:
         """Reserves a ticket and puts it into the cart. False when somebody else has it.
 
         A ticket that is not bought within 15 minutes goes back on sale.
@@ -123,7 +134,9 @@ class UserSessionClient(restate.Client):
         return restate.Method(self, USER_SESSION.methods[1])
 
     @property
-    def checkout(self) -> restate.Method[tour_pb2.CheckoutRequest, wrappers_pb2.BoolValue]:
+    def checkout(
+        self,
+    ) -> restate.Method[tour_pb2.CheckoutRequest, wrappers_pb2.BoolValue]:
         """Buys everything in the cart. False when the cart is empty or the payment was declined."""
         return restate.Method(self, USER_SESSION.methods[2])
 
@@ -139,7 +152,9 @@ class UserSessionSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def add_ticket(self) -> restate.SyncMethod[tour_pb2.ReserveTicket, wrappers_pb2.BoolValue]:
+    def add_ticket(
+        self,
+    ) -> restate.SyncMethod[tour_pb2.ReserveTicket, wrappers_pb2.BoolValue]:
         """Reserves a ticket and puts it into the cart. False when somebody else has it.
 
         A ticket that is not bought within 15 minutes goes back on sale.
@@ -152,7 +167,9 @@ class UserSessionSyncClient(restate.SyncClient):
         return restate.SyncMethod(self, USER_SESSION.methods[1])
 
     @property
-    def checkout(self) -> restate.SyncMethod[tour_pb2.CheckoutRequest, wrappers_pb2.BoolValue]:
+    def checkout(
+        self,
+    ) -> restate.SyncMethod[tour_pb2.CheckoutRequest, wrappers_pb2.BoolValue]:
         """Buys everything in the cart. False when the cart is empty or the payment was declined."""
         return restate.SyncMethod(self, USER_SESSION.methods[2])
 
@@ -207,15 +224,27 @@ class TicketServiceBase(restate.Service):
     __restate_service__ = TICKET_SERVICE
 
     @abc.abstractmethod
-    async def reserve(self, ctx: restate.KeyedContext, request: tour_pb2.Ticket) -> wrappers_pb2.BoolValue:
+    async def reserve(
+        self,
+        ctx: restate.KeyedContext,
+        request: tour_pb2.Ticket,
+    ) -> wrappers_pb2.BoolValue:
         """Reserves the ticket. False when it is reserved or sold already."""
 
     @abc.abstractmethod
-    async def unreserve(self, ctx: restate.KeyedContext, request: tour_pb2.Ticket) -> None:
+    async def unreserve(
+        self,
+        ctx: restate.KeyedContext,
+        request: tour_pb2.Ticket,
+    ) -> None:
         """Puts a reserved ticket back on sale. A sold ticket stays sold."""
 
     @abc.abstractmethod
-    async def mark_as_sold(self, ctx: restate.KeyedContext, request: tour_pb2.Ticket) -> None:
+    async def mark_as_sold(
+        self,
+        ctx: restate.KeyedContext,
+        request: tour_pb2.Ticket,
+    ) -> None:
         """Marks a reserved ticket as sold."""
 
     # @@protoc_insertion_point(base:tour.v1.TicketService)
@@ -284,10 +313,7 @@ CHECKOUT: Final = restate.ServiceDescriptor(
             request=tour_pb2.CheckoutFlowRequest,
             response=wrappers_pb2.BoolValue,
             descriptor=_checkout.methods_by_name["Handle"],
-            comments=(
-                "Charges the user, marks the tickets as sold and sends an e-mail. When the payment is declined, the tickets go back on sale and the\n"
-                "answer is false."
-            ),
+            comments="Charges the user, marks the tickets as sold and sends an e-mail. When the payment is declined, the tickets go back on sale and the\nanswer is false.",
         ),
     ),
 )
@@ -300,7 +326,11 @@ class CheckoutBase(restate.Service):
     __restate_service__ = CHECKOUT
 
     @abc.abstractmethod
-    async def handle(self, ctx: restate.UnkeyedContext, request: tour_pb2.CheckoutFlowRequest) -> wrappers_pb2.BoolValue:
+    async def handle(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: tour_pb2.CheckoutFlowRequest,
+    ) -> wrappers_pb2.BoolValue:
         """Charges the user, marks the tickets as sold and sends an e-mail. When the payment is declined, the tickets go back on sale and the
         answer is false.
         """
@@ -314,7 +344,9 @@ class CheckoutClient(restate.Client):
     __slots__ = ()
 
     @property
-    def handle(self) -> restate.Method[tour_pb2.CheckoutFlowRequest, wrappers_pb2.BoolValue]:
+    def handle(
+        self,
+    ) -> restate.Method[tour_pb2.CheckoutFlowRequest, wrappers_pb2.BoolValue]:
         """Charges the user, marks the tickets as sold and sends an e-mail. When the payment is declined, the tickets go back on sale and the
         answer is false.
         """
@@ -332,7 +364,9 @@ class CheckoutSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def handle(self) -> restate.SyncMethod[tour_pb2.CheckoutFlowRequest, wrappers_pb2.BoolValue]:
+    def handle(
+        self,
+    ) -> restate.SyncMethod[tour_pb2.CheckoutFlowRequest, wrappers_pb2.BoolValue]:
         """Charges the user, marks the tickets as sold and sends an e-mail. When the payment is declined, the tickets go back on sale and the
         answer is false.
         """
@@ -378,7 +412,11 @@ class BoxOfficeBase(restate.Service):
     __restate_service__ = BOX_OFFICE
 
     @abc.abstractmethod
-    async def record(self, ctx: restate.SingletonContext, request: tour_pb2.Sale) -> None:
+    async def record(
+        self,
+        ctx: restate.SingletonContext,
+        request: tour_pb2.Sale,
+    ) -> None:
         """Adds a sale to the totals."""
 
     @abc.abstractmethod

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Code, TerminalError
-from ..handler.scope import current_handler
+from ..handler.scope import ContextMisuse, current_handler
 from ..journal.entries import Failure, Outcome, Success
 from ..journal.events import ActionEnded, ActionFailed
 from ..retry import RetryPolicy
@@ -135,6 +135,9 @@ class Actions:
             driver.flight.leave(slot)
         if action.stage is Stage.CANCELLED:
             return
+        if error is not None and _is_misuse(error):
+            attempt.misused(describe_error(error), error)
+            return
         if outcome is not None:
             driver.step(ActionEnded(invocation.seq, attempt.token, action.completion_id, outcome))
             return
@@ -174,6 +177,12 @@ def encode_result(name: str, value: Any, wanted: Any, check_size: Callable[[str,
     except Exception as error:  # a Serde of the user's
         return Failure(Code.INTERNAL.value, f"the result of side effect '{name}' cannot be restored: {describe_error(error)}")
     return Success(encoded)
+
+
+def _is_misuse(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):  # of a task group in the body
+        return error.subgroup(ContextMisuse) is not None
+    return isinstance(error, ContextMisuse)
 
 
 def result_type(action: Callable[[], Any], given: Any, known: dict[types.CodeType, Any]) -> Any:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from ..codecs import Unreadable
 from ..durations import whole_milliseconds
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
-from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, current_handler, misuse
+from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, ContextMisuse, current_handler, misuse
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
 from ..journal.entries import Command, Failure, Outcome, Ref, Success, Target
@@ -155,10 +156,8 @@ class Attempt:
         first = self.journal.commands[0]
         assert isinstance(first, entries.Input)
         try:
-            if descriptor.empty_request:
-                running = bound.handler(context)
-            else:
-                running = bound.handler(context, descriptor.request_codec.decode(first.payload))
+            request = () if descriptor.empty_request else (self._decode_request(first.payload),)
+            running = bound.handler(context, *request)
             if self._driver.options.dev:
                 response = await Watched(self, running, self._driver.report_foreign)
             else:
@@ -166,6 +165,13 @@ class Attempt:
             return Success(Value("", self._encode_response(response)))
         except TerminalError as error:
             return Failure(error.code.value, storable(error.message))
+
+    def _decode_request(self, payload: bytes) -> Any:
+        descriptor = self.bound.descriptor
+        try:
+            return descriptor.request_codec.decode(payload)
+        except Unreadable as error:  # as long as the message classes are this library's
+            raise TerminalError(f"{descriptor.full_name}: the request is good, but {error}", Code.INVALID_ARGUMENT) from None
 
     def _encode_response(self, response: Any) -> bytes:
         payload = self.bound.encode_response(response)
@@ -179,6 +185,12 @@ class Attempt:
         missing = isinstance(error, RuntimeFault) and error.code == MISSING
         kind = HandlerMissing if missing else AttemptFailed
         self._driver.step(kind(self.invocation.seq, self.token, text, self._driver.policy_of(self.bound)))
+
+    def misused(self, text: str, error: BaseException) -> None:
+        """The context was used inside a side effect: the attempt fails, whatever its handler waits for."""
+        if not self.dead:
+            self._driver.abandon(self.invocation.seq)
+            self._fail(text, error)
 
     def _warn_of_unawaited(self) -> None:
         unfinished = {leaf.ref for leaf in self._leaves.values() if leaf.outcome is None and not leaf.awaited}
@@ -197,7 +209,7 @@ class Attempt:
         except RuntimeError:  # no event loop: a thread
             own = False
         if not own:
-            raise RuntimeError(misuse(self))
+            raise ContextMisuse(misuse(self))
         return True
 
     def check_await(self, frame: types.FrameType) -> None:
@@ -206,7 +218,7 @@ class Attempt:
             return
         self.check_command()
         if frame.f_globals.get("__name__", "").startswith("asyncio."):
-            raise RuntimeError(WAIT_FOR)
+            raise ContextMisuse(WAIT_FOR)
 
     def _raise_abandoned(self) -> None:
         self._raised += 1

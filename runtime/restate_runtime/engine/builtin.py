@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from ..descriptors import MethodDescriptor
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
 from ..serde import RAW, Value, encode
-from ..transcode import from_json, to_json
+from ..transcode import from_json
 from .protocol import Engine
 from .registry import HostedMethod
 
@@ -118,7 +119,8 @@ async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) ->
 
 
 def _carrying(method: HostedMethod, request: InvokeRequest) -> OutgoingCall:
-    body = to_json(request.json) if request.WhichOneof("body") == "json" else None
+    in_json = request.WhichOneof("body") == "json"
+    body = json.dumps(_json_of(request.json, "argument")).encode() if in_json else None
     if method.descriptor is None:
         return OutgoingCall(service=method.service, method=method.name, key=None, payload=request.pb if body is None else body)
     return method.outgoing(method.parse(request.pb) if body is None else from_json(body, method.descriptor.request_codec.wire))
@@ -127,7 +129,7 @@ def _carrying(method: HostedMethod, request: InvokeRequest) -> OutgoingCall:
 async def _resolve(engine: Engine, request: ResolveAwakeableRequest, given: BuiltinCall) -> Message:
     match request.WhichOneof("result"):
         case "json_result":
-            value = encode(_whole(json_format.MessageToDict(request.json_result)))
+            value = encode(_whole(_json_of(request.json_result, "json_result")))
         case "bytes_result":
             value = Value(RAW, request.bytes_result)
         case _:
@@ -139,6 +141,13 @@ async def _resolve(engine: Engine, request: ResolveAwakeableRequest, given: Buil
 async def _reject(engine: Engine, request: RejectAwakeableRequest, given: BuiltinCall) -> Message:
     await engine.settle_awakeable(_id(request.id), None, request.reason or DEFAULT_REASON)
     return Empty()
+
+
+def _json_of(message: Message, field: str) -> Any:
+    try:
+        return json_format.MessageToDict(message)
+    except (json_format.SerializeToJsonError, ValueError):
+        raise TerminalError(f"{field}: JSON has neither NaN nor infinity", Code.INVALID_ARGUMENT) from None
 
 
 def _whole(value: Any) -> Any:

@@ -103,7 +103,7 @@ class Driver:
             attempt.deliver(ref)
 
     def abandon(self, seq: int) -> None:
-        """The attempt is over: killed."""
+        """The attempt is over: killed, or failed from outside its handler."""
         attempt = self._attempts.get(seq)
         if attempt is not None:
             self.forget(attempt)

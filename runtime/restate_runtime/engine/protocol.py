@@ -65,7 +65,6 @@ class Inspector(Protocol):
         """Rows of `state` with `type` and decoded `value_json`, sorted by key and name; every key where `key` is `None`."""
         ...
 
-
     def deployments(self) -> list[dict[str, Any]]:
         """Rows of sys_deployment with their `services`, oldest first."""
         ...

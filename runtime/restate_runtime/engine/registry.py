@@ -113,10 +113,9 @@ class HostedMethod:
         """
         codec = self._described().request_codec
         try:
-            message: Message = codec.wire.FromString(payload)
+            return codec.parse(payload)
         except DecodeError as error:
             raise TerminalError(f"{self.full_name}: the request is no {codec.full_name}: {error}", Code.INVALID_ARGUMENT) from None
-        return message
 
     def digest(self, payload: bytes) -> bytes:
         """What a repeated request is compared by.

@@ -17,7 +17,7 @@ from ..identifiers import parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Outcome, Success, Target
 from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseRequested, Resume, ServicesChanged, Settle
 from ..journal.model import Invocation, Status
-from ..serde import Value, encode, same
+from ..serde import Value, check_text, encode, same
 from .builtin import Builtins
 from .idempotency import WORKFLOW_RUN, key_reused, started_before
 from .machinery import Machinery
@@ -397,8 +397,9 @@ class Runtime:
         await self.settle_awakeable(id, encode(value))
 
     async def reject_awakeable(self, id: str, reason: str) -> None:
-        """Settles an awakeable with a failure, as `resolve_awakeable`."""
+        """Settles an awakeable with a failure, as `resolve_awakeable`; `SerdeError` for a reason that cannot be stored."""
         outside_only("a runtime")
+        check_text("the reason", reason)
         await self.settle_awakeable(id, None, reason)
 
     # --- for handles: Reach

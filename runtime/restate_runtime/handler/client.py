@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Awaitable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
+from google.protobuf.message import DecodeError
+
 from ..deprecation import warn_once
 from ..descriptors import MethodDescriptor
 from ..durations import whole_milliseconds
 from ..errors import Code, TerminalError
-from ..serde import check_text
-from .futures import Call
+from ..serde import SerdeError, check_text
+from .futures import Call, DurableFuture
 
 __all__ = ["Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
+
+# Thirty years: sockets and timers do not take every number, and infinity least of all.
+_LONGEST_WAIT_S = 1e9
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -48,12 +54,19 @@ class OutgoingCall:
     timeout_s: float | None = None
 
     def decode_response(self, payload: bytes) -> Any:
-        """The response message; `None` for Empty; the bytes as they are for a call by name."""
+        """The response message; `None` for Empty; the bytes as they are for a call by name.
+
+        Raises:
+            SerdeError: the bytes are no such message, or one that its library cannot read.
+        """
         if self.descriptor is None:
             return payload
         if self.descriptor.empty_response:
             return None
-        return self.descriptor.response_codec.decode(payload)
+        try:
+            return self.descriptor.response_codec.decode(payload)
+        except DecodeError as error:
+            raise SerdeError(f"{self.descriptor.full_name}: the response cannot be read: {error}") from error
 
 
 class InvocationHandle(abc.ABC, Generic[Response]):
@@ -67,8 +80,8 @@ class InvocationHandle(abc.ABC, Generic[Response]):
         """The invocation's id."""
 
     @abc.abstractmethod
-    def result(self, timeout: timedelta | float | None = None) -> Awaitable[Response]:
-        """Waits for the end and returns the method's response; inside handlers it is a durable future.
+    def result(self, timeout: timedelta | float | None = None) -> DurableFuture[Response]:
+        """Waits for the end and returns the method's response; inside handlers it is a durable future, outside a coroutine.
 
         Args:
             timeout: bound on the wait, outside handlers; seconds where it is a number.
@@ -140,12 +153,16 @@ def outgoing_call(
 
     Raises:
         TypeError: the request is of another type.
+        SerdeError: the request cannot be encoded, an option cannot be stored.
         TerminalError: INVALID_ARGUMENT, an option or the key is none.
     """
     if not isinstance(request, method.request):
         raise TypeError(f"{method.full_name} takes a {method.request.__name__}, not a {type(request).__name__}")
     codec = method.request_codec
-    payload = codec.encode(request)
+    try:
+        payload = codec.encode(request)
+    except Exception as error:  # EncodeError: a required field of proto2 is missing, or a library does not take a value
+        raise SerdeError(f"{method.full_name}: the request cannot be sent: {error}") from error
     key = None
     if method.key_field is not None:
         key = getattr(request if codec.wire is method.request else codec.wire.FromString(payload), method.key_field)
@@ -191,7 +208,8 @@ class _MethodBase(Generic[Response]):
 class Method(_MethodBase[Response], Generic[Request, Response]):
     """One rpc of a client: call it, or send it in the background, now or later.
 
-    Each form raises `TypeError` for a request of another type, and `TerminalError` with code INVALID_ARGUMENT for an empty key.
+    Each form raises `TypeError` for a request of another type, `SerdeError` for one that cannot be encoded, and `TerminalError` with code
+    INVALID_ARGUMENT for an empty key.
     """
 
     __slots__ = ()
@@ -295,8 +313,21 @@ def check_options(target: str, idempotency_key: str | None, headers: Mapping[str
 
 
 def seconds(duration: timedelta | float | None) -> float | None:
-    """A bound on a wait in seconds."""
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+    """A bound on a wait in seconds.
+
+    Raises:
+        TypeError: it is neither a timedelta nor a number.
+        ValueError: it is NaN.
+    """
+    if duration is None:
+        return None
+    if isinstance(duration, timedelta):
+        return min(duration.total_seconds(), _LONGEST_WAIT_S)
+    if isinstance(duration, bool) or not isinstance(duration, (int, float)):
+        raise TypeError(f"timeout is a datetime.timedelta, or a number of seconds, not a {type(duration).__name__}")
+    if math.isnan(duration):
+        raise ValueError("timeout is a number of seconds, not NaN")
+    return min(duration, _LONGEST_WAIT_S)
 
 
 def delay_milliseconds(delay: timedelta, target: str) -> int:

@@ -7,9 +7,11 @@ from typing import Any, TypeVar, overload
 
 from ..journal.nodes import All, First
 from .futures import DurableFuture
-from .scope import current_handler
+from .scope import current_double, current_handler
 
 __all__ = ["as_completed", "gather", "race", "select"]
+
+_ASYNCIOS = {"gather": "gather", "race": "wait", "select": "wait", "as_completed": "as_completed"}
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -39,9 +41,11 @@ def gather(*futures: DurableFuture[Any]) -> DurableFuture[Any]:
     The first failure, in the order they were recorded, is raised; the others go on.
     """
     # Of nothing it is over at once, so that a list may be empty.
-    invocation: Any = None if futures else current_handler.get()
+    invocation: Any = None if futures else current_handler.get() or current_double.get()
     if invocation is None:
         invocation = _invocation(futures, "gather")
+    else:
+        invocation.check_command()
     node = All([future._node for future in futures])
 
     def read() -> tuple[Any, ...]:
@@ -96,7 +100,9 @@ def _invocation(futures: tuple[DurableFuture[Any], ...], name: str) -> Any:
         raise ValueError(f"{name} needs at least one durable future")
     for future in futures:
         if not isinstance(future, DurableFuture):
-            raise TypeError(f"{name} takes durable futures (calls, sleeps, runs, awakeables), not a {type(future).__name__}")
+            outside = f"; outside handlers use asyncio's {_ASYNCIOS[name]}" if current_handler.get() is None else ""
+            kind = type(future).__name__
+            raise TypeError(f"{name} takes a handler's durable futures (calls, sleeps, runs, awakeables), not a {kind}{outside}")
     first = futures[0]._invocation
     if any(future._invocation is not first for future in futures):
         raise ValueError(f"{name} takes durable futures of one invocation")

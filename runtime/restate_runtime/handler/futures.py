@@ -13,6 +13,8 @@ from ..journal.nodes import Leaf, Node, Timeout
 from ..serde import SerdeError, Value, decode, restore
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .invocation import Invocation
 
 __all__ = ["Awakeable", "Call", "DurableFuture", "Ready", "terminal_error_of", "value_of"]
@@ -89,10 +91,21 @@ class DurableFuture(Generic[T_co]):
         return DurableFuture(self._invocation, node, read)
 
 
-class Call(DurableFuture[T_co]):
-    """An awaited call: it has begun, `await` it for the response."""
+if TYPE_CHECKING:
+    # A client does not know where it is used, so a call is typed as what it is on either side.
+    class Call(DurableFuture[T], asyncio.Future[T]):  # type: ignore[misc]  # no class can really be both
+        """An awaited call: it has begun, `await` it for the response."""
 
-    __slots__ = ()
+else:
+
+    class Call(DurableFuture[T_co]):
+        """An awaited call: it has begun, `await` it for the response.
+
+        In a handler it is a durable future, for `gather`, `race`, `select`, `as_completed` and `or_timeout`. Outside handlers it is an
+        `asyncio.Future`, on which all of asyncio works: `asyncio.gather`, `wait_for`, `wait`, `add_done_callback`, `cancel`.
+        """
+
+        __slots__ = ()
 
 
 class Awakeable(DurableFuture[T]):

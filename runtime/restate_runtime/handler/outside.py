@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from datetime import timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 from .client import InvocationHandle, seconds
+from .futures import DurableFuture
 
 __all__ = ["BackgroundCalls", "OutsideCall", "OutsideHandle", "Reach", "failed", "finished"]
 
@@ -90,6 +91,10 @@ class OutsideCall(asyncio.Future[T], Generic[T]):
         if self._abandoned is not None:
             self._abandoned()
 
+    def or_timeout(self, duration: timedelta) -> NoReturn:
+        """For handlers: a durable future has it."""
+        raise TypeError("or_timeout is for handlers: outside them give timeout=, or use asyncio.wait_for")
+
     def cancel(self, msg: Any | None = None) -> bool:
         """Ends the wait; the invocation goes on."""
         cancelled = super().cancel(msg)
@@ -155,9 +160,11 @@ class OutsideHandle(InvocationHandle[Response]):
             if self._calls is not None and self._accepted.done():
                 self._calls.saw(self)
 
-    async def result(self, timeout: timedelta | float | None = None) -> Response:
+    def result(self, timeout: timedelta | float | None = None) -> DurableFuture[Response]:
         """Waits for the end and returns the method's response."""
-        bound = seconds(timeout)
+        return cast(DurableFuture[Response], self._result(seconds(timeout)))  # awaited in the same way
+
+    async def _result(self, bound: float | None) -> Response:
         try:
             async with asyncio.timeout(bound):
                 invocation_id = await self.invocation_id()

@@ -67,7 +67,13 @@ class StateValue(ReadOnlyStateValue[T]):
             raise TypeError(f"state '{self._descriptor.name}' is declared as {wanted.__name__}, not {type(value).__name__}")
         if wanted is int and not -(2**63) <= cast(int, value) < 2**63:
             raise TypeError(f"state '{self._descriptor.name}' is declared as int64, which cannot hold {value}")
-        self._writer.set(self._descriptor.name, value)
+        self._writer.set(self._descriptor.name, self._as_float(value) if wanted is float else value)
+
+    def _as_float(self, value: Any) -> float:
+        try:
+            return float(value)
+        except OverflowError:
+            raise TypeError(f"state '{self._descriptor.name}' is declared as double, which cannot hold so large a number") from None
 
     def clear(self) -> None:
         """Removes the value."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..durations import parse_duration
 from ..errors import Code
+from ..serde import storable
 from ..web.errors import CallError
 
 __all__ = ["check_utf8", "forwarded", "idempotency_key_of", "retention_of", "timeout_of"]
@@ -30,7 +31,7 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str] | None:
     A name that stands several times has its values joined with a comma, as HTTP reads them.
 
     Raises:
-        CallError: a value is no UTF-8.
+        CallError: a value is not UTF-8.
     """
     found: dict[str, str] | None = None
     for name, value in headers.items():
@@ -41,12 +42,38 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str] | None:
             if len(_seen_own) < 256:
                 _seen_own.add(name)
             continue
-        if found is None:
-            found = {}
         if not value.isascii():
             check_utf8(lower, value)
+        if found is None:
+            found = {}
         found[lower] = f"{found[lower]}, {value}" if lower in found else value
     return found
+
+
+def check_utf8(name: str, value: str) -> None:
+    """Refuses a header's value that is not UTF-8.
+
+    Raises:
+        CallError: it is not.
+    """
+    # Bytes that are no UTF-8 arrive as halves of surrogate pairs, which cannot be stored.
+    if storable(value) != value:
+        raise CallError(f"the header {name} is not UTF-8", Code.INVALID_ARGUMENT)
+
+
+def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
+    """The idempotency key, `None` where there is none.
+
+    Raises:
+        CallError: it is empty, or not UTF-8.
+    """
+    key = headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not key:
+        raise CallError("the header idempotency-key is empty", Code.INVALID_ARGUMENT)
+    check_utf8("idempotency-key", key)
+    return key
 
 
 def timeout_of(headers: Mapping[str, str]) -> float | None:
@@ -79,29 +106,3 @@ def retention_of(headers: Mapping[str, str]) -> float | None:
         return parse_duration(text).total_seconds()
     except ValueError as error:
         raise CallError(f"idempotency-retention-period: {error}", Code.INVALID_ARGUMENT) from None
-
-
-def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
-    """The idempotency key, `None` where there is none.
-
-    Raises:
-        CallError: it is empty, or no UTF-8.
-    """
-    key = headers.get("Idempotency-Key")
-    if key == "":
-        raise CallError("the header idempotency-key is empty", Code.INVALID_ARGUMENT)
-    if key is not None and not key.isascii():
-        check_utf8("idempotency-key", key)
-    return key
-
-
-def check_utf8(header: str, value: str) -> None:
-    """Refuses a value that could not be stored.
-
-    Raises:
-        CallError: it is no UTF-8.
-    """
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # the server keeps what is no UTF-8 as surrogates
-        raise CallError(f"the header {header} is no UTF-8", Code.INVALID_ARGUMENT) from None

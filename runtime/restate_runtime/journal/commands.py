@@ -86,7 +86,7 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
             if event.existing is not None:
                 _subscribe(state, invocation, command.completion_id, event.existing, now, out)
             else:
-                callee = _create(state, event, command, (invocation.seq, command.completion_id), now, out)
+                callee = _create(state, event, command, command.completion_id, now, out)
                 if callee.seq in state.invocations:
                     invocation.children[command.completion_id] = callee.seq
         case OneWayCall():
@@ -138,9 +138,7 @@ def _answer_id(state: State, invocation: Invocation, command: Call | OneWayCall,
         _answer(state, invocation, command.id_completion_id, Success(Value("", command.callee)), now, out)
 
 
-def _create(
-    state: State, event: Issue, command: Call | OneWayCall, parent: tuple[int, int] | None, now: int, out: list[Effect]
-) -> Invocation:
+def _create(state: State, event: Issue, command: Call | OneWayCall, awaited: int | None, now: int, out: list[Effect]) -> Invocation:
     return create(
         state,
         out,
@@ -150,7 +148,8 @@ def _create(
         payload=command.payload if event.payload is None else event.payload,
         headers=command.headers,
         due_ms=command.due_ms if isinstance(command, OneWayCall) else 0,
-        parent=parent,
+        invoker=event.seq,
+        parent=None if awaited is None else (event.seq, awaited),
         idempotency_key=command.idempotency_key if event.idempotency_key is None else event.idempotency_key,
         request_digest=event.request_digest,
         retention_ms=event.retention_ms,

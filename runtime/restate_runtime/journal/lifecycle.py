@@ -69,6 +69,7 @@ def create(
     payload: bytes,
     headers: dict[str, str] | None,
     due_ms: int = 0,
+    invoker: int = 0,
     parent: tuple[int, int] | None = None,
     waiter: object = None,
     idempotency_key: str | None = None,
@@ -90,6 +91,7 @@ def create(
         command_count=1,
         idempotency_key=idempotency_key,
         retention_ms=retention_ms,
+        invoker=invoker,
         parent=parent,
     )
     if waiter is not None:

@@ -86,7 +86,8 @@ class Invocation:
         attempt: `ctx.attempt`.
         failures: failed attempts since the last resume, which the retry policy counts.
         crashes: unclean exits in a row at which it was executing.
-        parent: sequence number and completion id of the awaited call that made it.
+        invoker: sequence number of the invocation that made it, with an awaited or a background call; 0 for a caller outside.
+        parent: sequence number and completion id of the awaited call that made it, as long as somebody awaits it.
         subscribers: the same, for awaited calls that attached to it later.
         children: calls that it waits for, made or attached to, by completion id; those that are not completed.
         missing: how often nothing hosted its method, since it came into memory.
@@ -121,6 +122,7 @@ class Invocation:
     modified_ms: int = 0
     retention_ms: int = 0
     idempotency_key: str | None = None
+    invoker: int = 0
     parent: tuple[int, int] | None = None
     subscribers: list[tuple[int, int]] = field(default_factory=list)
     children: dict[int, int] = field(default_factory=dict)

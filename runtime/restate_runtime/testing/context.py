@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import copy
 import hashlib
 import inspect
 import types
+import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,11 +17,12 @@ from ..engine.actions import refuse_lossy, result_type
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready
+from ..handler.scope import INSIDE_ACTION, OTHER_TASK, WAIT_FOR, ContextMisuse
 from ..identifiers import FIRST_AWAKEABLE_INDEX, awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Ref, Success
 from ..journal.nodes import Leaf, Node
 from ..retry import RetryPolicy
-from ..serde import Value, decode, encode, restore
+from ..serde import SerdeError, Value, decode, encode, restore
 
 if TYPE_CHECKING:
     from .double import Double, Outcome
@@ -28,6 +32,9 @@ __all__ = ["ContextDouble"]
 Read = TypeVar("Read")
 
 _OVER = Success(Value("", b""))
+# Of a side effect whose policy has no bound: one that always fails must not hang the test.
+_EXECUTIONS = 10
+_inside_action: contextvars.ContextVar[object] = contextvars.ContextVar("restate_inside_action", default=None)
 _FAILED = Failure(Code.INTERNAL.value, "")
 
 
@@ -50,7 +57,7 @@ class ContextDouble:
     ) -> None:
         self.id = invocation_id(id)
         self.key = key
-        self.headers = headers
+        self.headers = types.MappingProxyType(dict(headers))
         self.attempt = attempt
         self.service = "test"
         self.method = "Handler"
@@ -65,6 +72,7 @@ class ContextDouble:
         self._timers: dict[Ref, tuple[datetime, Leaf]] = {}
         self._never: set[Ref] = set()
         self._waker: asyncio.Future[None] | None = None
+        self._users: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
     # --- what a test does
 
@@ -103,17 +111,17 @@ class ContextDouble:
         if self._waker is not None and not self._waker.done():
             self._waker.set_result(None)
 
-    def _future(self, leaf: Leaf, kind: type[Any], outcome: Outcome) -> Any:
-        """A future of what the double, or an action, gave."""
+    def _future(self, leaf: Leaf, kind: type[Any], outcome: Outcome, context: contextvars.Context | None = None) -> Any:
+        """A future of what the double, or an action, gave; what is awaited for it runs in that context."""
 
-        pending = outcome.begin().pending
+        pending = outcome.begin(context).pending
 
         def read() -> Any:
             if isinstance(pending, asyncio.Future):
                 return pending.result()
             if outcome.error is not None:
                 raise outcome.error
-            return outcome.value
+            return copy.deepcopy(outcome.value)  # each await gets its own, as from a runtime
 
         if outcome.never:
             self._never.add(leaf.ref)
@@ -143,10 +151,21 @@ class ContextDouble:
         return hashlib.blake2b(self._raw, key=purpose.encode(), digest_size=32).digest()
 
     def check_command(self) -> bool:
+        if _inside_action.get() is self:
+            raise ContextMisuse(INSIDE_ACTION)
+        task = _current_task()
+        if task is not None:
+            self._users.add(task)
         return True
 
     def check_await(self, frame: types.FrameType) -> None:
-        pass
+        # A test may use a context too, so which task is the handler's is not known; but asyncio awaits in tasks that do nothing else.
+        if _inside_action.get() is self:
+            raise ContextMisuse(INSIDE_ACTION)
+        if _current_task() not in self._users:
+            raise ContextMisuse(OTHER_TASK)
+        if frame.f_globals.get("__name__", "").startswith("asyncio."):
+            raise ContextMisuse(WAIT_FOR)
 
     def consumed(self, node: Node) -> None:
         pass
@@ -155,70 +174,85 @@ class ContextDouble:
         raise AssertionError("a handler under test is never over before its end")
 
     def get_state(self, name: str, read: Callable[[Value | None], Read]) -> Ready[Read]:
+        self.check_command()
         return Ready(read(self.state.get(name)))
 
     def set_state(self, name: str, value: Value) -> None:
+        self.check_command()
         self.state[name] = value
 
     def clear_state(self, name: str) -> None:
+        self.check_command()
         self.state.pop(name, None)
 
     def clear_all_state(self) -> None:
+        self.check_command()
         self.state.clear()
 
     def state_names(self) -> Ready[list[str]]:
+        self.check_command()
         return Ready(sorted(self.state))
 
     def sleep(self, duration: timedelta) -> DurableFuture[None]:
+        if not isinstance(duration, timedelta):
+            raise TypeError(f"a sleep or timeout takes a datetime.timedelta, not a {type(duration).__name__}")
+        self.check_command()
         leaf = self._leaf()
-        self._timers[leaf.ref] = (self._now + max(duration, timedelta(0)), leaf)
+        latest = datetime.max.replace(tzinfo=self._now.tzinfo)
+        due = latest if duration > latest - self._now else self._now + max(duration, timedelta(0))
+        self._timers[leaf.ref] = (due, leaf)
         return DurableFuture(self, leaf, lambda: None)
 
     def now(self) -> Ready[datetime]:
+        self.check_command()
         return Ready(datetime.fromtimestamp(round(self._now.timestamp() * 1000) / 1000, UTC))
 
     def run(self, name: str, action: Callable[[], Any], type_: Any, policy: RetryPolicy) -> DurableFuture[Any]:
         from .double import Outcome
 
+        self.check_command()
         wanted = result_type(action, type_, {})
+        inside = contextvars.copy_context()
+        inside.run(_inside_action.set, self)
 
         def recorded(value: Any) -> Any:
-            encoded = encode(value, wanted)
-            refuse_lossy(value, encoded, wanted)
-            return restore(encoded) if wanted is None else decode(encoded, wanted)
-
-        async def follow(first: Awaitable[Any]) -> Any:
             try:
-                return recorded(await first)
-            except TerminalError:
-                raise
-            except Exception as error:
-                return await again(error)
+                encoded = encode(value, wanted)
+                refuse_lossy(value, encoded, wanted)
+                return restore(encoded) if wanted is None else decode(encoded, wanted)
+            except SerdeError as error:
+                raise TerminalError(f"the result of side effect '{name}' cannot be restored: {error}", Code.INTERNAL) from None
 
-        async def again(error: Exception) -> Any:
-            for _ in range(1, policy.max_attempts or 1):
+        async def execute(first: Awaitable[Any] | Exception) -> Any:
+            executions = 0
+            while True:
+                executions += 1
                 try:
-                    value = action()
+                    value = first if executions == 1 else action()
+                    if isinstance(value, Exception):
+                        raise value
                     return recorded(await value if inspect.isawaitable(value) else value)
-                except TerminalError:
+                except (TerminalError, ContextMisuse):
                     raise
-                except Exception as another:
-                    error = another
-            if policy.max_attempts is None:
-                raise error
-            raise TerminalError(f"the side effect '{name}' failed {policy.max_attempts} times; the last with: {error!r}", Code.INTERNAL)
+                except Exception as error:
+                    if executions < (policy.max_attempts or _EXECUTIONS):
+                        continue
+                    if policy.max_attempts is None:
+                        raise
+                    said = f"the side effect '{name}' failed {executions} times; the last with: {type(error).__name__}: {error}"
+                    raise TerminalError(said, Code.INTERNAL) from None
 
-        leaf = self._leaf()
         try:
-            value = action()
-            outcome = Outcome(pending=follow(value)) if inspect.isawaitable(value) else Outcome(value=recorded(value))
-        except TerminalError as error:
+            value = inside.run(action)
+            outcome = Outcome(pending=inside.run(execute, value)) if inspect.isawaitable(value) else Outcome(value=recorded(value))
+        except (TerminalError, ContextMisuse) as error:
             outcome = Outcome(error=error)
         except Exception as error:
-            outcome = Outcome(pending=again(error))
-        return self._future(leaf, DurableFuture, outcome)  # type: ignore[no-any-return]
+            outcome = Outcome(pending=execute(error))
+        return self._future(self._leaf(), DurableFuture, outcome, inside)  # type: ignore[no-any-return]
 
     def awakeable(self, type_: Any) -> Awakeable[Any]:
+        self.check_command()
         leaf = self._leaf()
         id = awakeable_id(self._raw, FIRST_AWAKEABLE_INDEX + len(self._awakeables))
         self._awakeables[id] = leaf
@@ -227,13 +261,15 @@ class ContextDouble:
     def settle_awakeable(self, id: str, value: Value | None, reason: str) -> None:
         if parse_awakeable_id(id) is None:
             raise TerminalError(f"'{id}' is no awakeable's id", Code.INVALID_ARGUMENT)
-        self._double.settle(id, value, reason if value is None else restore(value))
+        self.check_command()
+        self._double.settle(id, value, reason if value is None else _restored(value))
 
     def call(self, call: OutgoingCall) -> Call[Any]:
         from .double import Form
 
         if call.timeout_s is not None:
             raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
+        self.check_command()
         return self._future(self._leaf(), Call, self._double.take(call, Form.AWAITED))  # type: ignore[no-any-return]
 
     def send(self, call: OutgoingCall) -> InvocationHandle[Any]:
@@ -241,6 +277,7 @@ class ContextDouble:
 
         if call.timeout_s is not None:
             raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
+        self.check_command()
         self._double.take(call, Form.DELAYED if call.delay_ms else Form.BACKGROUND).begin()
         return _Handle(self, self._double.all_calls[-1].invocation_id)
 
@@ -256,10 +293,25 @@ class ContextDouble:
 
     def result(self, id: str) -> DurableFuture[Any]:
         """The answer to a background call."""
+        self.check_command()
         outcome = self._double.outcome(id)
         if outcome.missing:
             raise AssertionError(outcome.missing)
         return self._future(self._leaf(), DurableFuture, outcome)  # type: ignore[no-any-return]
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # a test without an event loop, or a thread
+        return None
+
+
+def _restored(value: Value) -> object:
+    try:
+        return restore(value)
+    except SerdeError:  # of a user's Serde, or a message whose class cannot be found by its name
+        return value
 
 
 class _Handle(InvocationHandle[Any]):

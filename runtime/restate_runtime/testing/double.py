@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,12 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, cast, overload
 
+from google.protobuf.message import DecodeError
+
+from ..codecs import codec_of
 from ..descriptors import find_service
+from ..errors import Code, TerminalError
 from ..handler.by_name import NamedMethod
 from ..handler.client import EmptyMethod, InvocationHandle, Method, OutgoingCall, seconds
 from ..handler.context import Context
 from ..handler.futures import Call
 from ..handler.outside import OutsideCall, OutsideHandle, failed, finished
+from ..handler.scope import current_double
 from ..handler.sync_client import SyncEmptyMethod, SyncInvocationHandle, SyncMethod, SyncNamedMethod
 from ..identifiers import invocation_id
 from ..serde import Value, encode
@@ -140,12 +146,16 @@ class Outcome:
     never: bool = False
     missing: str = ""
 
-    def begin(self) -> Outcome:
+    def begin(self, context: contextvars.Context | None = None) -> Outcome:
         """Lets what is awaited run, whether or not somebody waits for it."""
         if self.pending is not None and not isinstance(self.pending, asyncio.Future):
-            self.pending = task = asyncio.ensure_future(self.pending)
+            self.pending = task = asyncio.get_running_loop().create_task(_awaiting(self.pending), context=context)
             task.add_done_callback(_look)
         return self
+
+
+async def _awaiting(pending: Awaitable[Any]) -> Any:
+    return await pending
 
 
 def _look(task: asyncio.Future[Any]) -> None:
@@ -205,8 +215,8 @@ class Double:
     ) -> C:
         """A context for a handler under test, whose calls go to this double.
 
-        Actions of `ctx.run` are executed at once. Time stands still, and passes when the handler waits for nothing else, or when
-        `let_time_pass` says so.
+        Actions of `ctx.run` are executed at once, and again as their policy says; where it has no bound, ten times. Time stands still,
+        and passes when the handler waits for nothing else, or when `let_time_pass` says so.
 
         Args:
             type: the context that the handler takes: `KeyedContext`, or a generated one such as `UserSessionContext`.
@@ -219,6 +229,7 @@ class Double:
         stored = {name: encode(value) for name, value in (state or {}).items()}
         made = ContextDouble(self, self._new_id(), key=key, state=stored, headers=headers or {}, attempt=attempt, now=now)
         self._contexts.append(made)
+        current_double.set(made)
         return type(made)
 
     @property
@@ -383,12 +394,29 @@ def _name(method: Any) -> str:
 
 
 def _key_of(call: OutgoingCall) -> str | None:
-    """The key, which a call by name may leave to the engine."""
+    """The key, which a call by name may leave to the engine.
+
+    Raises:
+        TerminalError: NOT_FOUND, the contract has no such method; INVALID_ARGUMENT, the request is none, or has no key.
+    """
     service = find_service(call.service) if call.descriptor is None and call.key is None else None
-    method = None if service is None else next((item for item in service.methods if item.name == call.method), None)
-    if method is None or method.key_field is None:
-        return call.key
-    return str(getattr(method.request_codec.wire.FromString(call.payload), method.key_field))
+    if service is None:
+        return call.key  # what its contract says is not known here
+    name = f"{call.service}/{call.method}"
+    descriptor = next((one for one in service.methods if one.name == call.method), None)
+    if descriptor is None:
+        raise TerminalError(f"the service '{call.service}' has no method '{call.method}'", Code.NOT_FOUND)
+    codec = descriptor.request_codec
+    try:
+        message = codec.parse(call.payload)
+    except DecodeError as error:
+        raise TerminalError(f"{name}: the request is no {codec.full_name}: {error}", Code.INVALID_ARGUMENT) from None
+    if descriptor.key_field is None:
+        return None
+    key = getattr(message, descriptor.key_field)
+    if not key:
+        raise TerminalError(f"{name}: the key field '{descriptor.key_field}' is empty", Code.INVALID_ARGUMENT)
+    return str(key)
 
 
 def _same(value: Any) -> Any:
@@ -407,6 +435,9 @@ def _copy(value: Any, call: OutgoingCall, name: str) -> Any:
         if value is not None:
             raise TypeError(f"{name} answers nothing, not a {type(value).__name__}")
         return None
+    codec = codec_of(type(value)) if descriptor is None else None
+    if codec is not None:  # a call by name of a method that was programmed by its client
+        return codec.encode(value)
     if not isinstance(value, wanted):
         raise TypeError(f"{name} answers a {wanted.__name__}, not a {type(value).__name__}")
     return value if descriptor is None else descriptor.response_codec.decode(descriptor.response_codec.encode(value))

@@ -58,7 +58,7 @@ def error_response(
     message: str, code: Code, *, status: int | None = None, headers: Mapping[str, str] | None = None, source: str = "ingress"
 ) -> web.Response:
     """An error as Connect's JSON."""
-    body = {"code": _NAMES[code], "message": storable(message)}  # it may quote what is no UTF-8
+    body = {"code": _NAMES[code], "message": storable(message)}  # it may quote what a client sent
     return json_response(body, status or _STATUS[code], {ERROR_SOURCE: source, **(headers or {})})
 
 

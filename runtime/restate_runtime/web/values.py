@@ -60,6 +60,8 @@ def json_value(text: bytes) -> Value:
 
 
 def _tagged(tag: str, data: bytes) -> Value:
+    if storable(tag) != tag:
+        raise CallError(f"the header {VALUE_TAG} is not UTF-8", Code.INVALID_ARGUMENT)
     if tag == "json":
         return json_value(data)
     kind, _, name = tag.partition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -32,6 +33,8 @@ PROTO = "application/proto"
 BYTES = "application/octet-stream"
 """What a call by name carries, unless it says otherwise in a header."""
 CONNECT_TIMEOUT_S = 10
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_LONGEST_HEADER = 7_500  # servers take some 8 kB for a header, its name included
 _RESERVED = ("accept", "connect-", "content-", "idempotency-", "proxy-", "sec-", "x-restate-")
 _RESERVED_NAMES = frozenset(
     {"connection", "cookie", "expect", "host", "keep-alive", "origin", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
@@ -99,6 +102,8 @@ def headers_of(call: OutgoingCall) -> dict[str, str]:
     if call.idempotency_key is not None:
         headers["Idempotency-Key"] = _header_value("the idempotency key", call.idempotency_key)
     for name, value in (call.headers or {}).items():
+        if not _TOKEN.fullmatch(name):
+            raise TerminalError(f"the header {name!r} cannot be sent over HTTP: its name is letters, digits and '-'", Code.INVALID_ARGUMENT)
         lower = name.lower()
         if lower == "content-type" and call.descriptor is None:  # what the bytes are: a service without a .proto may ask
             headers["Content-Type"] = _header_value("the header 'content-type'", value)
@@ -112,6 +117,8 @@ def headers_of(call: OutgoingCall) -> dict[str, str]:
 def _header_value(what: str, value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value) or value != value.strip():
         raise TerminalError(f"{what} cannot be sent over HTTP: it has control characters, or blanks at an end", Code.INVALID_ARGUMENT)
+    if len(value.encode()) > _LONGEST_HEADER:
+        raise TerminalError(f"{what} cannot be sent over HTTP: it has more than {_LONGEST_HEADER} bytes", Code.INVALID_ARGUMENT)
     return value
 
 

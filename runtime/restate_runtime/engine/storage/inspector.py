@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import msgspec
 from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.message import DecodeError
 
 from ...errors import Code
 from ...identifiers import FIRST_AWAKEABLE_INDEX, awakeable_id, invocation_id, parse_invocation_id
@@ -113,9 +114,10 @@ class StorageInspector:
         target = invocation.target
         completed = invocation.status is Status.COMPLETED
         failure = invocation.outcome_failure
-        parent = None
-        if invocation.parent is not None:
-            parent = self._connection.execute("SELECT id FROM invocation WHERE seq = ?", (invocation.parent[0],)).get
+        invoker = None
+        if invocation.invoker:  # which may be purged by now
+            row = self._connection.execute("SELECT * FROM invocation WHERE seq = ?", (invocation.invoker,)).fetchone()
+            invoker = None if row is None else invocation_from_row(row)
         return {
             "id": invocation_id(invocation.id),
             "target": str(target),
@@ -126,8 +128,10 @@ class StorageInspector:
             "completion_result": None if not completed else "success" if failure is None else "failure",
             "completion_failure": None if failure is None else f"{Code(failure.code).name}: {failure.message}",
             "idempotency_key": invocation.idempotency_key,
-            "invoked_by": "ingress" if invocation.parent is None else "service",
-            "invoked_by_id": None if parent is None else invocation_id(parent),
+            "invoked_by": "service" if invocation.invoker else "ingress",
+            "invoked_by_id": None if invoker is None else invocation_id(invoker.id),
+            "invoked_by_service_name": None if invoker is None else invoker.target.service,
+            "invoked_by_target": None if invoker is None else str(invoker.target),
             "created_at": _time(invocation.created_ms),
             "modified_at": _time(invocation.modified_ms),
             "scheduled_start_at": _time(invocation.due_ms),
@@ -323,8 +327,11 @@ class StorageInspector:
     def _to_json(self, full_name: str, data: bytes) -> Any:
         if self._pool is None:
             self._pool = load_pool(self._connection)
-        message = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(full_name)).FromString(data)
-        return json_format.MessageToDict(message, descriptor_pool=self._pool)
+        type_ = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(full_name))
+        try:
+            return json_format.MessageToDict(type_.FromString(data), descriptor_pool=self._pool)
+        except (DecodeError, json_format.Error, TypeError, ValueError):  # an Any of an unknown type, a Timestamp beyond its range, ...
+            return _bytes(data)
 
 
 def _signal(invocation: Invocation, ref: Ref) -> str:

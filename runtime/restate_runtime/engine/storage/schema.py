@@ -35,8 +35,8 @@ CREATE TABLE invocation (
     key TEXT,
     status TEXT NOT NULL,
     admission INTEGER NOT NULL,
-    parent_seq INTEGER,
-    parent_completion INTEGER,
+    parent_seq INTEGER,              -- the invocation that made it
+    parent_completion INTEGER,       -- where that awaits it
     idempotency_key TEXT,
     created_ms INTEGER NOT NULL,
     due_ms INTEGER NOT NULL,

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 import gosdk_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -60,11 +61,19 @@ class PlainBase(restate.Service):
     __restate_service__ = PLAIN
 
     @abc.abstractmethod
-    async def do(self, ctx: restate.UnkeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
+    async def do(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: gosdk_pb2.Key,
+    ) -> gosdk_pb2.Key:
         """The rpc Do."""
 
     @abc.abstractmethod
-    async def ignored(self, ctx: restate.UnkeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
+    async def ignored(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: gosdk_pb2.Key,
+    ) -> gosdk_pb2.Key:
         """A service without a key has nothing to share."""
 
     # @@protoc_insertion_point(base:gosdk.v1.Plain)
@@ -152,15 +161,27 @@ class ObjectBase(restate.Service):
     __restate_service__ = OBJECT
 
     @abc.abstractmethod
-    async def do(self, ctx: restate.KeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
+    async def do(
+        self,
+        ctx: restate.KeyedContext,
+        request: gosdk_pb2.Key,
+    ) -> gosdk_pb2.Key:
         """The rpc Do."""
 
     @abc.abstractmethod
-    async def turn(self, ctx: restate.KeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
+    async def turn(
+        self,
+        ctx: restate.KeyedContext,
+        request: gosdk_pb2.Key,
+    ) -> gosdk_pb2.Key:
         """The rpc Turn."""
 
     @abc.abstractmethod
-    async def look(self, ctx: restate.SharedKeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
+    async def look(
+        self,
+        ctx: restate.SharedKeyedContext,
+        request: gosdk_pb2.Key,
+    ) -> gosdk_pb2.Key:
         """The rpc Look."""
 
     # @@protoc_insertion_point(base:gosdk.v1.Object)
@@ -241,7 +262,11 @@ class BothBase(restate.Service):
     __restate_service__ = BOTH
 
     @abc.abstractmethod
-    async def do(self, ctx: restate.KeyedContext, request: gosdk_pb2.Key) -> gosdk_pb2.Key:
+    async def do(
+        self,
+        ctx: restate.KeyedContext,
+        request: gosdk_pb2.Key,
+    ) -> gosdk_pb2.Key:
         """The rpc Do."""
 
     # @@protoc_insertion_point(base:gosdk.v1.Both)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 import bare_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class ThingsBase(restate.Service):
     __restate_service__ = THINGS
 
     @abc.abstractmethod
-    async def touch(self, ctx: restate.KeyedContext, request: bare_pb2.Thing) -> bare_pb2.Thing:
+    async def touch(
+        self,
+        ctx: restate.KeyedContext,
+        request: bare_pb2.Thing,
+    ) -> bare_pb2.Thing:
         """The rpc Touch."""
 
     # @@protoc_insertion_point(base:Things)

@@ -13,6 +13,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2, timestamp_pb2
 
 import options_pb2 as _options_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -75,15 +76,51 @@ SESSION: Final = restate.ServiceDescriptor(
         ),
     ),
     states=(
-        restate.StateDescriptor(name="cart", python_name="cart", type=_options_pb2.Cart),
-        restate.StateDescriptor(name="lastItem", python_name="last_item", type=_options_pb2.Cart.Item),
-        restate.StateDescriptor(name="seen", python_name="seen", type=timestamp_pb2.Timestamp),
-        restate.StateDescriptor(name="count", python_name="count", type=int),
-        restate.StateDescriptor(name="str", python_name="str", type=builtins.str),
-        restate.StateDescriptor(name="ratio", python_name="ratio", type=float),
-        restate.StateDescriptor(name="class", python_name="class_", type=bool),
-        restate.StateDescriptor(name="options_pb2", python_name="options_pb2", type=bytes),
-        restate.StateDescriptor(name="property", python_name="property", type=builtins.str),
+        restate.StateDescriptor(
+            name="cart",
+            python_name="cart",
+            type=_options_pb2.Cart,
+        ),
+        restate.StateDescriptor(
+            name="lastItem",
+            python_name="last_item",
+            type=_options_pb2.Cart.Item,
+        ),
+        restate.StateDescriptor(
+            name="seen",
+            python_name="seen",
+            type=timestamp_pb2.Timestamp,
+        ),
+        restate.StateDescriptor(
+            name="count",
+            python_name="count",
+            type=int,
+        ),
+        restate.StateDescriptor(
+            name="str",
+            python_name="str",
+            type=builtins.str,
+        ),
+        restate.StateDescriptor(
+            name="ratio",
+            python_name="ratio",
+            type=float,
+        ),
+        restate.StateDescriptor(
+            name="class",
+            python_name="class_",
+            type=bool,
+        ),
+        restate.StateDescriptor(
+            name="options_pb2",
+            python_name="options_pb2",
+            type=bytes,
+        ),
+        restate.StateDescriptor(
+            name="property",
+            python_name="property",
+            type=builtins.str,
+        ),
     ),
     private=True,
     retry=restate.RetryOptions(max_attempts=5),
@@ -221,11 +258,19 @@ class SessionBase(restate.Service):
     __restate_shared_context__ = SharedSessionContext
 
     @abc.abstractmethod
-    async def add(self, ctx: SessionContext, request: _options_pb2.Key) -> _options_pb2.Cart:
+    async def add(
+        self,
+        ctx: SessionContext,
+        request: _options_pb2.Key,
+    ) -> _options_pb2.Cart:
         """The rpc Add."""
 
     @abc.abstractmethod
-    async def show(self, ctx: SharedSessionContext, request: _options_pb2.Key) -> _options_pb2.Cart:
+    async def show(
+        self,
+        ctx: SharedSessionContext,
+        request: _options_pb2.Key,
+    ) -> _options_pb2.Cart:
         """Looks, and changes nothing."""
 
     # @@protoc_insertion_point(base:options.v1.Session)
@@ -375,7 +420,13 @@ COUNTER: Final = restate.ServiceDescriptor(
             descriptor=_counter.methods_by_name["Add"],
         ),
     ),
-    states=(restate.StateDescriptor(name="count", python_name="count", type=int),),
+    states=(
+        restate.StateDescriptor(
+            name="count",
+            python_name="count",
+            type=int,
+        ),
+    ),
 )
 """options.v1.Counter, as the runtime knows it."""
 

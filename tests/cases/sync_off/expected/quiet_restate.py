@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 import quiet_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -47,7 +48,11 @@ class QuietBase(restate.Service):
     __restate_service__ = QUIET
 
     @abc.abstractmethod
-    async def do(self, ctx: restate.KeyedContext, request: quiet_pb2.Key) -> quiet_pb2.Key:
+    async def do(
+        self,
+        ctx: restate.KeyedContext,
+        request: quiet_pb2.Key,
+    ) -> quiet_pb2.Key:
         """The rpc Do."""
 
     # @@protoc_insertion_point(base:quiet.v1.Quiet)
@@ -93,7 +98,11 @@ class QuietSyncBase(restate.Service):
     __restate_service__ = QUIET_SYNC
 
     @abc.abstractmethod
-    async def do(self, ctx: restate.KeyedContext, request: quiet_pb2.Key) -> quiet_pb2.Key:
+    async def do(
+        self,
+        ctx: restate.KeyedContext,
+        request: quiet_pb2.Key,
+    ) -> quiet_pb2.Key:
         """The rpc Do."""
 
     # @@protoc_insertion_point(base:quiet.v1.QuietSync)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from letters import letters_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -76,23 +77,43 @@ class AWSBase(restate.Service):
     __restate_service__ = AWS
 
     @abc.abstractmethod
-    async def manage_aws_resource_urn(self, ctx: restate.UnkeyedContext, request: letters_pb2.DoTHINGRequest) -> letters_pb2.HTTPReply:
+    async def manage_aws_resource_urn(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: letters_pb2.DoTHINGRequest,
+    ) -> letters_pb2.HTTPReply:
         """The rpc ManageAWSResourceURN."""
 
     @abc.abstractmethod
-    async def something_v1_foo_bar(self, ctx: restate.UnkeyedContext, request: letters_pb2.DoTHINGRequest) -> letters_pb2.HTTPReply:
+    async def something_v1_foo_bar(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: letters_pb2.DoTHINGRequest,
+    ) -> letters_pb2.HTTPReply:
         """The rpc SomethingV1FooBar."""
 
     @abc.abstractmethod
-    async def get_url2(self, ctx: restate.UnkeyedContext, request: letters_pb2.DoTHINGRequest) -> letters_pb2.HTTPReply:
+    async def get_url2(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: letters_pb2.DoTHINGRequest,
+    ) -> letters_pb2.HTTPReply:
         """The rpc GetURL2."""
 
     @abc.abstractmethod
-    async def a(self, ctx: restate.UnkeyedContext, request: letters_pb2.DoTHINGRequest) -> letters_pb2.HTTPReply:
+    async def a(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: letters_pb2.DoTHINGRequest,
+    ) -> letters_pb2.HTTPReply:
         """The rpc A."""
 
     @abc.abstractmethod
-    async def url(self, ctx: restate.UnkeyedContext, request: letters_pb2.DoTHINGRequest) -> letters_pb2.HTTPReply:
+    async def url(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: letters_pb2.DoTHINGRequest,
+    ) -> letters_pb2.HTTPReply:
         """The rpc URL."""
 
     # @@protoc_insertion_point(base:letters.AWS)
@@ -104,17 +125,23 @@ class AWSClient(restate.Client):
     __slots__ = ()
 
     @property
-    def manage_aws_resource_urn(self) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def manage_aws_resource_urn(
+        self,
+    ) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc ManageAWSResourceURN."""
         return restate.Method(self, AWS.methods[0])
 
     @property
-    def something_v1_foo_bar(self) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def something_v1_foo_bar(
+        self,
+    ) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc SomethingV1FooBar."""
         return restate.Method(self, AWS.methods[1])
 
     @property
-    def get_url2(self) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def get_url2(
+        self,
+    ) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc GetURL2."""
         return restate.Method(self, AWS.methods[2])
 
@@ -140,34 +167,44 @@ class AWSSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def manage_aws_resource_urn(self) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def manage_aws_resource_urn(
+        self,
+    ) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc ManageAWSResourceURN."""
         return restate.SyncMethod(self, AWS.methods[0])
 
     @property
-    def something_v1_foo_bar(self) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def something_v1_foo_bar(
+        self,
+    ) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc SomethingV1FooBar."""
         return restate.SyncMethod(self, AWS.methods[1])
 
     @property
-    def get_url2(self) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def get_url2(
+        self,
+    ) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc GetURL2."""
         return restate.SyncMethod(self, AWS.methods[2])
 
     @property
-    def a(self) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def a(
+        self,
+    ) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc A."""
         return restate.SyncMethod(self, AWS.methods[3])
 
     @property
-    def url(self) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def url(
+        self,
+    ) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc URL."""
         return restate.SyncMethod(self, AWS.methods[4])
 
     # @@protoc_insertion_point(sync_client:letters.AWS)
 
 
-_iot_device2_http_bridge = letters_pb2.DESCRIPTOR.services_by_name["IOTDevice2HTTPBridge"]
+_iot_device2_http_bridge = letters_pb2.DESCRIPTOR.services_by_name["IOTDevice2HTTPBridge"]  # fmt: skip
 IOT_DEVICE2_HTTP_BRIDGE: Final = restate.ServiceDescriptor(
     abi=1,
     name="letters.IOTDevice2HTTPBridge",
@@ -192,7 +229,11 @@ class IOTDevice2HTTPBridgeBase(restate.Service):
     __restate_service__ = IOT_DEVICE2_HTTP_BRIDGE
 
     @abc.abstractmethod
-    async def x1_y2(self, ctx: restate.SingletonContext, request: letters_pb2.DoTHINGRequest) -> letters_pb2.HTTPReply:
+    async def x1_y2(
+        self,
+        ctx: restate.SingletonContext,
+        request: letters_pb2.DoTHINGRequest,
+    ) -> letters_pb2.HTTPReply:
         """The rpc x1Y2."""
 
     # @@protoc_insertion_point(base:letters.IOTDevice2HTTPBridge)
@@ -204,7 +245,9 @@ class IOTDevice2HTTPBridgeClient(restate.Client):
     __slots__ = ()
 
     @property
-    def x1_y2(self) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def x1_y2(
+        self,
+    ) -> restate.Method[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc x1Y2."""
         return restate.Method(self, IOT_DEVICE2_HTTP_BRIDGE.methods[0])
 
@@ -220,7 +263,9 @@ class IOTDevice2HTTPBridgeSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def x1_y2(self) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
+    def x1_y2(
+        self,
+    ) -> restate.SyncMethod[letters_pb2.DoTHINGRequest, letters_pb2.HTTPReply]:
         """The rpc x1Y2."""
         return restate.SyncMethod(self, IOT_DEVICE2_HTTP_BRIDGE.methods[0])
 

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from all import all_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -49,7 +50,11 @@ class PlainBase(restate.Service):
     __restate_service__ = PLAIN
 
     @abc.abstractmethod
-    async def get(self, ctx: restate.SingletonContext, request: all_pb2.Item) -> all_pb2.Item:
+    async def get(
+        self,
+        ctx: restate.SingletonContext,
+        request: all_pb2.Item,
+    ) -> all_pb2.Item:
         """The rpc Get."""
 
     # @@protoc_insertion_point(base:all.Plain)
@@ -109,7 +114,11 @@ class AnnotatedBase(restate.Service):
     __restate_service__ = ANNOTATED
 
     @abc.abstractmethod
-    async def get(self, ctx: restate.UnkeyedContext, request: all_pb2.Item) -> all_pb2.Item:
+    async def get(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: all_pb2.Item,
+    ) -> all_pb2.Item:
         """The rpc Get."""
 
     # @@protoc_insertion_point(base:all.Annotated)

@@ -11,6 +11,7 @@ from typing import Final
 import restate_runtime as restate
 
 from builtin import builtin_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -102,35 +103,67 @@ class objectBase(restate.Service):
     __restate_service__ = OBJECT
 
     @abc.abstractmethod
-    async def print(self, ctx: restate.KeyedContext, request: builtin_pb2.int) -> builtin_pb2.list:
+    async def print(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.int,
+    ) -> builtin_pb2.list:
         """The rpc print."""
 
     @abc.abstractmethod
-    async def property(self, ctx: restate.KeyedContext, request: builtin_pb2.type) -> builtin_pb2.property:
+    async def property(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.type,
+    ) -> builtin_pb2.property:
         """The rpc property."""
 
     @abc.abstractmethod
-    async def super(self, ctx: restate.KeyedContext, request: builtin_pb2.Optional) -> builtin_pb2.Optional:
+    async def super(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.Optional,
+    ) -> builtin_pb2.Optional:
         """The rpc super."""
 
     @abc.abstractmethod
-    async def metadata(self, ctx: restate.KeyedContext, request: builtin_pb2.type) -> builtin_pb2.type:
+    async def metadata(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.type,
+    ) -> builtin_pb2.type:
         """The rpc metadata."""
 
     @abc.abstractmethod
-    async def channel(self, ctx: restate.KeyedContext, request: builtin_pb2.type) -> builtin_pb2.type:
+    async def channel(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.type,
+    ) -> builtin_pb2.type:
         """The rpc channel."""
 
     @abc.abstractmethod
-    async def send(self, ctx: restate.KeyedContext, request: builtin_pb2.type) -> builtin_pb2.type:
+    async def send(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.type,
+    ) -> builtin_pb2.type:
         """The rpc send."""
 
     @abc.abstractmethod
-    async def delayed(self, ctx: restate.KeyedContext, request: builtin_pb2.type) -> builtin_pb2.type:
+    async def delayed(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.type,
+    ) -> builtin_pb2.type:
         """The rpc delayed."""
 
     @abc.abstractmethod
-    async def in_background(self, ctx: restate.KeyedContext, request: builtin_pb2.type) -> builtin_pb2.type:
+    async def in_background(
+        self,
+        ctx: restate.KeyedContext,
+        request: builtin_pb2.type,
+    ) -> builtin_pb2.type:
         """The rpc in_background."""
 
     # @@protoc_insertion_point(base:builtin.object)

@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from outdated import file_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [

@@ -11,6 +11,7 @@ from typing import Final
 import restate_runtime as restate
 
 from outdated import service_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -59,11 +60,19 @@ class PartlyBase(restate.Service):
     __restate_service__ = PARTLY
 
     @abc.abstractmethod
-    async def now(self, ctx: restate.UnkeyedContext, request: service_pb2.Item) -> service_pb2.Item:
+    async def now(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: service_pb2.Item,
+    ) -> service_pb2.Item:
         """The rpc Now."""
 
     @abc.abstractmethod
-    async def before(self, ctx: restate.UnkeyedContext, request: service_pb2.Item) -> service_pb2.Old:
+    async def before(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: service_pb2.Item,
+    ) -> service_pb2.Old:
         """Use Now."""
 
     # @@protoc_insertion_point(base:outdated.Partly)
@@ -136,7 +145,11 @@ class GoneBase(restate.Service):
     __restate_service__ = GONE
 
     @abc.abstractmethod
-    async def call(self, ctx: restate.SingletonContext, request: service_pb2.Item) -> service_pb2.Item:
+    async def call(
+        self,
+        ctx: restate.SingletonContext,
+        request: service_pb2.Item,
+    ) -> service_pb2.Item:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:outdated.Gone)

@@ -4,6 +4,8 @@
 
   An indented block.
 Ünïcödé, 漢字, "quotes" and a backslash \\.
+
+Behind the package.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Final
 import restate_runtime as restate
 
 from told import told_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -29,7 +32,7 @@ TOLD: Final = restate.ServiceDescriptor(
     name="told.Told",
     kind=restate.ServiceKind.UNKEYED,
     descriptor=_told,
-    comments="A block comment\nwith stars,\n\n  and an indented part.",
+    comments="A block comment\nwith stars,\n\n  and an indented part.\n\nBehind the brace.",
     methods=(
         restate.MethodDescriptor(
             name="Both",
@@ -37,7 +40,7 @@ TOLD: Final = restate.ServiceDescriptor(
             request=told_pb2.Item,
             response=told_pb2.Item,
             descriptor=_told.methods_by_name["Both"],
-            comments="Leading.",
+            comments="Leading.\n\nTrailing.",
         ),
         restate.MethodDescriptor(
             name="Behind",
@@ -71,24 +74,45 @@ class ToldBase(restate.Service):
     with stars,
 
       and an indented part.
+
+    Behind the brace.
     """
 
     __restate_service__ = TOLD
 
     @abc.abstractmethod
-    async def both(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
-        """Leading."""
+    async def both(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
+        """Leading.
+
+        Trailing.
+        """
 
     @abc.abstractmethod
-    async def behind(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
+    async def behind(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
         """Only behind it."""
 
     @abc.abstractmethod
-    async def none(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
+    async def none(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
         """The rpc None."""
 
     @abc.abstractmethod
-    async def blank(self, ctx: restate.UnkeyedContext, request: told_pb2.Item) -> told_pb2.Item:
+    async def blank(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: told_pb2.Item,
+    ) -> told_pb2.Item:
         """The rpc Blank."""
 
     # @@protoc_insertion_point(base:told.Told)
@@ -99,13 +123,18 @@ class ToldClient(restate.Client):
     with stars,
 
       and an indented part.
+
+    Behind the brace.
     """
 
     __slots__ = ()
 
     @property
     def both(self) -> restate.Method[told_pb2.Item, told_pb2.Item]:
-        """Leading."""
+        """Leading.
+
+        Trailing.
+        """
         return restate.Method(self, TOLD.methods[0])
 
     @property
@@ -132,6 +161,8 @@ class ToldSyncClient(restate.SyncClient):
 
       and an indented part.
 
+    Behind the brace.
+
     For code without an event loop.
     """
 
@@ -139,7 +170,10 @@ class ToldSyncClient(restate.SyncClient):
 
     @property
     def both(self) -> restate.SyncMethod[told_pb2.Item, told_pb2.Item]:
-        """Leading."""
+        """Leading.
+
+        Trailing.
+        """
         return restate.SyncMethod(self, TOLD.methods[0])
 
     @property

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from editions import of_2023_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class Of2023Base(restate.Service):
     __restate_service__ = OF2023
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.KeyedContext, request: of_2023_pb2.Request2023) -> of_2023_pb2.Request2023.Nested:
+    async def use(
+        self,
+        ctx: restate.KeyedContext,
+        request: of_2023_pb2.Request2023,
+    ) -> of_2023_pb2.Request2023.Nested:
         """The rpc Use."""
 
     # @@protoc_insertion_point(base:editions.Of2023)
@@ -57,7 +62,9 @@ class Of2023Client(restate.Client):
     __slots__ = ()
 
     @property
-    def use(self) -> restate.Method[of_2023_pb2.Request2023, of_2023_pb2.Request2023.Nested]:
+    def use(
+        self,
+    ) -> restate.Method[of_2023_pb2.Request2023, of_2023_pb2.Request2023.Nested]:
         """The rpc Use."""
         return restate.Method(self, OF2023.methods[0])
 
@@ -73,7 +80,9 @@ class Of2023SyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def use(self) -> restate.SyncMethod[of_2023_pb2.Request2023, of_2023_pb2.Request2023.Nested]:
+    def use(
+        self,
+    ) -> restate.SyncMethod[of_2023_pb2.Request2023, of_2023_pb2.Request2023.Nested]:
         """The rpc Use."""
         return restate.SyncMethod(self, OF2023.methods[0])
 

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from editions import of_2024_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class Of2024Base(restate.Service):
     __restate_service__ = OF2024
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.KeyedContext, request: of_2024_pb2.Request2024) -> of_2024_pb2.Request2024:
+    async def use(
+        self,
+        ctx: restate.KeyedContext,
+        request: of_2024_pb2.Request2024,
+    ) -> of_2024_pb2.Request2024:
         """The rpc Use."""
 
     # @@protoc_insertion_point(base:editions.Of2024)
@@ -73,7 +78,9 @@ class Of2024SyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def use(self) -> restate.SyncMethod[of_2024_pb2.Request2024, of_2024_pb2.Request2024]:
+    def use(
+        self,
+    ) -> restate.SyncMethod[of_2024_pb2.Request2024, of_2024_pb2.Request2024]:
         """The rpc Use."""
         return restate.SyncMethod(self, OF2024.methods[0])
 

@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from empty import empty_pb2 as _empty_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -82,7 +83,11 @@ class NothingBase(restate.Service):
         """The rpc Both."""
 
     @abc.abstractmethod
-    async def own(self, ctx: restate.UnkeyedContext, request: _empty_pb2.Empty) -> _empty_pb2.Empty:
+    async def own(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: _empty_pb2.Empty,
+    ) -> _empty_pb2.Empty:
         """The rpc Own."""
 
     # @@protoc_insertion_point(base:empty.Nothing)

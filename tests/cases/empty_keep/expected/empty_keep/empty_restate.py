@@ -11,6 +11,7 @@ import restate_runtime as restate
 from google.protobuf import empty_pb2
 
 from empty_keep import empty_pb2 as _empty_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class NothingBase(restate.Service):
     __restate_service__ = NOTHING
 
     @abc.abstractmethod
-    async def in_(self, ctx: restate.SingletonContext, request: empty_pb2.Empty) -> empty_pb2.Empty:
+    async def in_(
+        self,
+        ctx: restate.SingletonContext,
+        request: empty_pb2.Empty,
+    ) -> empty_pb2.Empty:
         """The rpc In."""
 
     # @@protoc_insertion_point(base:empty_keep.Nothing)

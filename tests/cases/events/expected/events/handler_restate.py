@@ -12,6 +12,7 @@ from google.protobuf import empty_pb2
 
 from dev.restate import events_pb2
 from events import handler_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -62,11 +63,19 @@ class EventsBase(restate.Service):
     __restate_service__ = EVENTS
 
     @abc.abstractmethod
-    async def handle(self, ctx: restate.KeyedContext, request: events_pb2.Event) -> None:
+    async def handle(
+        self,
+        ctx: restate.KeyedContext,
+        request: events_pb2.Event,
+    ) -> None:
         """The rpc Handle."""
 
     @abc.abstractmethod
-    async def decode(self, ctx: restate.KeyedContext, request: handler_pb2.Order) -> None:
+    async def decode(
+        self,
+        ctx: restate.KeyedContext,
+        request: handler_pb2.Order,
+    ) -> None:
         """The rpc Decode."""
 
     # @@protoc_insertion_point(base:events.Events)

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import restate_runtime as restate
 
 x_pb2 = importlib.import_module("2d.x_pb2")
+
 # @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
-    message_Digit: TypeAlias = Any
-    message_Digit_None: TypeAlias = Any
+    Message_Digit: TypeAlias = Any
+    Message_Digit_None: TypeAlias = Any
 else:
-    message_Digit = x_pb2.Digit
-    message_Digit_None = getattr(x_pb2.Digit, "None")
+    Message_Digit = x_pb2.Digit
+    Message_Digit_None = getattr(x_pb2.Digit, "None")
 
 __all__ = [
     "DIGITS",
@@ -53,7 +54,11 @@ class DigitsBase(restate.Service):
     __restate_service__ = DIGITS
 
     @abc.abstractmethod
-    async def show(self, ctx: restate.KeyedContext, request: message_Digit) -> message_Digit_None:
+    async def show(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_Digit,
+    ) -> Message_Digit_None:
         """The rpc Show."""
 
     # @@protoc_insertion_point(base:names.digit.Digits)
@@ -65,7 +70,7 @@ class DigitsClient(restate.Client):
     __slots__ = ()
 
     @property
-    def show(self) -> restate.Method[message_Digit, message_Digit_None]:
+    def show(self) -> restate.Method[Message_Digit, Message_Digit_None]:
         """The rpc Show."""
         return restate.Method(self, DIGITS.methods[0])
 
@@ -81,7 +86,7 @@ class DigitsSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def show(self) -> restate.SyncMethod[message_Digit, message_Digit_None]:
+    def show(self) -> restate.SyncMethod[Message_Digit, Message_Digit_None]:
         """The rpc Show."""
         return restate.SyncMethod(self, DIGITS.methods[0])
 

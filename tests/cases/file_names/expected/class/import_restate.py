@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import restate_runtime as restate
 
 import_pb2 = importlib.import_module("class.import_pb2")
+
 # @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
-    message_Word: TypeAlias = Any
+    Message_Word: TypeAlias = Any
 else:
-    message_Word = import_pb2.Word
+    Message_Word = import_pb2.Word
 
 __all__ = [
     "WORDS",
@@ -51,7 +52,11 @@ class WordsBase(restate.Service):
     __restate_service__ = WORDS
 
     @abc.abstractmethod
-    async def say(self, ctx: restate.KeyedContext, request: message_Word) -> message_Word:
+    async def say(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_Word,
+    ) -> Message_Word:
         """The rpc Say."""
 
     # @@protoc_insertion_point(base:names.word.Words)
@@ -63,7 +68,7 @@ class WordsClient(restate.Client):
     __slots__ = ()
 
     @property
-    def say(self) -> restate.Method[message_Word, message_Word]:
+    def say(self) -> restate.Method[Message_Word, Message_Word]:
         """The rpc Say."""
         return restate.Method(self, WORDS.methods[0])
 
@@ -79,7 +84,7 @@ class WordsSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def say(self) -> restate.SyncMethod[message_Word, message_Word]:
+    def say(self) -> restate.SyncMethod[Message_Word, Message_Word]:
         """The rpc Say."""
         return restate.SyncMethod(self, WORDS.methods[0])
 

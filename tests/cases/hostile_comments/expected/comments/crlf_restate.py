@@ -12,6 +12,7 @@ from typing import Final
 import restate_runtime as restate
 
 from comments import crlf_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -114,10 +115,7 @@ QUOTES: Final = restate.ServiceDescriptor(
             request=crlf_pb2.Note,
             response=crlf_pb2.Note,
             descriptor=_quotes.methods_by_name["Eleven"],
-            comments=(
-                'A very long comment that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on and "quotes" something.\n'
-                "Second line."
-            ),
+            comments='A very long comment that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on and "quotes" something.\nSecond line.',
         ),
         restate.MethodDescriptor(
             name="Twelve",
@@ -138,55 +136,103 @@ class QuotesBase(restate.Service):
     __restate_service__ = QUOTES
 
     @abc.abstractmethod
-    async def one(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def one(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """Ends with a quote \""""
 
     @abc.abstractmethod
-    async def two(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def two(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """\"\"\"\"\"\"\" seven, and \\x41 \\N{DASH} \\u12 \\"""
 
     @abc.abstractmethod
-    async def three(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def three(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """'''"""
 
     @abc.abstractmethod
-    async def four(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def four(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """\""""
 
     @abc.abstractmethod
-    async def five(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def five(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """\"\""""
 
     @abc.abstractmethod
-    async def six(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def six(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """Grüße \u2028 \xa0 🎟 \ufeff \u202e reversed"""
 
     @abc.abstractmethod
-    async def seven(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def seven(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """A tab\there, a bell \x07, an escape \x1b[31m and a form feed \x0c."""
 
     @abc.abstractmethod
-    async def eight(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def eight(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """{{ jinja }} {% raw %} {# comment #}"""
 
     @abc.abstractmethod
-    async def nine(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def nine(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """Ends with
         a backslash \\
         """
 
     @abc.abstractmethod
-    async def ten(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def ten(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """The rpc Ten."""
 
     @abc.abstractmethod
-    async def eleven(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def eleven(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """A very long comment that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on that goes on and "quotes" something.
         Second line.
         """
 
     @abc.abstractmethod
-    async def twelve(self, ctx: restate.UnkeyedContext, request: crlf_pb2.Note) -> crlf_pb2.Note:
+    async def twelve(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: crlf_pb2.Note,
+    ) -> crlf_pb2.Note:
         """Lines
           indented
         less

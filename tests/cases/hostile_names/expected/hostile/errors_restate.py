@@ -9,20 +9,20 @@ import builtins as _builtins
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import restate_runtime as _restate
-from google.protobuf import descriptor_pool as _descriptor_pool
 
 from hostile import _errors_pb2 as _errors_pb2_1
 from hostile import errors_pb2 as _errors_pb2
+
 # @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
-    message___Private: TypeAlias = _errors_pb2.__Private  # pyright: ignore[reportPrivateUsage]
-    message_DESCRIPTOR: TypeAlias = Any
-    message___Private___Inner: TypeAlias = _errors_pb2.__Private.__Inner  # pyright: ignore[reportPrivateUsage]
+    Message___Private: TypeAlias = _errors_pb2.__Private  # pyright: ignore[reportPrivateUsage]  # fmt: skip
+    Message_DESCRIPTOR: TypeAlias = Any
+    Message___Private___Inner: TypeAlias = _errors_pb2.__Private.__Inner  # pyright: ignore[reportPrivateUsage]  # fmt: skip
 else:
-    message___Private = _errors_pb2.__Private
-    message_DESCRIPTOR = getattr(_errors_pb2, "DESCRIPTOR")
-    message___Private___Inner = _errors_pb2.__Private.__Inner
+    Message___Private = _errors_pb2.__Private
+    Message_DESCRIPTOR = vars(_errors_pb2)["DESCRIPTOR"]
+    Message___Private___Inner = _errors_pb2.__Private.__Inner
 
 __all__ = [
     "ABC",
@@ -43,7 +43,7 @@ __all__ = [
     "Service__HiddenSyncClient",
 ]
 
-_restate_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Restate"]
+_restate_1 = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["Restate"]
 RESTATE: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Restate",
@@ -135,23 +135,23 @@ RESTATE: Final = _restate.ServiceDescriptor(
             name="typing",
             python_name="typing",
             request=_errors_pb2.List,
-            response=message___Private,
+            response=Message___Private,
             key_field="id",
             descriptor=_restate_1.methods_by_name["typing"],
         ),
         _restate.MethodDescriptor(
             name="Final",
             python_name="final",
-            request=message___Private,
-            response=getattr(_errors_pb2, "DESCRIPTOR"),
+            request=Message___Private,
+            response=vars(_errors_pb2)["DESCRIPTOR"],
             key_field="id",
             descriptor=_restate_1.methods_by_name["Final"],
         ),
         _restate.MethodDescriptor(
             name="Descriptor_pool",
             python_name="descriptor_pool",
-            request=message___Private,
-            response=message___Private___Inner,
+            request=Message___Private,
+            response=Message___Private___Inner,
             key_field="id",
             descriptor=_restate_1.methods_by_name["Descriptor_pool"],
         ),
@@ -254,99 +254,195 @@ class RestateBase(_restate.Service):
     __restate_service__ = RESTATE
 
     @_abc.abstractmethod
-    async def property(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.Any:
+    async def property(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.Any:
         """The rpc property."""
 
     @_abc.abstractmethod
-    async def builtins(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.Any:
+    async def builtins(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.Any:
         """The rpc builtins."""
 
     @_abc.abstractmethod
-    async def restate(self, ctx: _restate.KeyedContext, request: _errors_pb2.Command) -> _errors_pb2.Response:
+    async def restate(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.Command,
+    ) -> _errors_pb2.Response:
         """The rpc restate."""
 
     @_abc.abstractmethod
-    async def restate_runtime(self, ctx: _restate.KeyedContext, request: _errors_pb2.Command) -> _errors_pb2.Response:
+    async def restate_runtime(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.Command,
+    ) -> _errors_pb2.Response:
         """The rpc Restate_runtime."""
 
     @_abc.abstractmethod
-    async def errors_pb2(self, ctx: _restate.KeyedContext, request: _errors_pb2.Request) -> _errors_pb2.Method:
+    async def errors_pb2(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.Request,
+    ) -> _errors_pb2.Method:
         """The rpc errors_pb2."""
 
     @_abc.abstractmethod
-    async def rpc_errors_pb2(self, ctx: _restate.KeyedContext, request: _errors_pb2.Request) -> _errors_pb2.Method:
+    async def rpc_errors_pb2(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.Request,
+    ) -> _errors_pb2.Method:
         """The rpc _errors_pb2."""
 
     @_abc.abstractmethod
-    async def self(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def self(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc self."""
 
     @_abc.abstractmethod
-    async def ctx(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def ctx(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc ctx."""
 
     @_abc.abstractmethod
-    async def request(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.Request:
+    async def request(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.Request:
         """The rpc request."""
 
     @_abc.abstractmethod
-    async def abc(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.annotations:
+    async def abc(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.annotations:
         """The rpc abc."""
 
     @_abc.abstractmethod
-    async def typing(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> message___Private:
+    async def typing(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> Message___Private:
         """The rpc typing."""
 
     @_abc.abstractmethod
-    async def final(self, ctx: _restate.KeyedContext, request: message___Private) -> message_DESCRIPTOR:
+    async def final(
+        self,
+        ctx: _restate.KeyedContext,
+        request: Message___Private,
+    ) -> Message_DESCRIPTOR:
         """The rpc Final."""
 
     @_abc.abstractmethod
-    async def descriptor_pool(self, ctx: _restate.KeyedContext, request: message___Private) -> message___Private___Inner:
+    async def descriptor_pool(
+        self,
+        ctx: _restate.KeyedContext,
+        request: Message___Private,
+    ) -> Message___Private___Inner:
         """The rpc Descriptor_pool."""
 
     @_abc.abstractmethod
-    async def rpc__init__(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def rpc__init__(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc __init__."""
 
     @_abc.abstractmethod
-    async def rpc__class__(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def rpc__class__(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc __class__."""
 
     @_abc.abstractmethod
-    async def rpc__slots__(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def rpc__slots__(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc __slots__."""
 
     @_abc.abstractmethod
-    async def rpc__dict__(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def rpc__dict__(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc __dict__."""
 
     @_abc.abstractmethod
-    async def rpc__restate_service__(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def rpc__restate_service__(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc __restate_service__."""
 
     @_abc.abstractmethod
-    async def rpc__restate_caller__(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def rpc__restate_caller__(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc __restate_caller__."""
 
     @_abc.abstractmethod
-    async def rpc_abc_impl(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def rpc_abc_impl(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc _abc_impl."""
 
     @_abc.abstractmethod
-    async def str(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def str(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc Str."""
 
     @_abc.abstractmethod
-    async def register(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def register(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc Register."""
 
     @_abc.abstractmethod
-    async def message(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def message(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc Message."""
 
     @_abc.abstractmethod
-    async def another(self, ctx: _restate.KeyedContext, request: _errors_pb2.List) -> _errors_pb2_1.Other:
+    async def another(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2_1.Other:
         """The rpc Another."""
 
     # @@protoc_insertion_point(base:hostile.Restate)
@@ -373,7 +469,9 @@ class RestateClient(_restate.Client):
         return _restate.Method(self, RESTATE.methods[2])
 
     @_builtins.property
-    def restate_runtime(self) -> _restate.Method[_errors_pb2.Command, _errors_pb2.Response]:
+    def restate_runtime(
+        self,
+    ) -> _restate.Method[_errors_pb2.Command, _errors_pb2.Response]:
         """The rpc Restate_runtime."""
         return _restate.Method(self, RESTATE.methods[3])
 
@@ -383,7 +481,9 @@ class RestateClient(_restate.Client):
         return _restate.Method(self, RESTATE.methods[4])
 
     @_builtins.property
-    def rpc_errors_pb2(self) -> _restate.Method[_errors_pb2.Request, _errors_pb2.Method]:
+    def rpc_errors_pb2(
+        self,
+    ) -> _restate.Method[_errors_pb2.Request, _errors_pb2.Method]:
         """The rpc _errors_pb2."""
         return _restate.Method(self, RESTATE.methods[5])
 
@@ -408,17 +508,19 @@ class RestateClient(_restate.Client):
         return _restate.Method(self, RESTATE.methods[9])
 
     @_builtins.property
-    def typing(self) -> _restate.Method[_errors_pb2.List, message___Private]:
+    def typing(self) -> _restate.Method[_errors_pb2.List, Message___Private]:
         """The rpc typing."""
         return _restate.Method(self, RESTATE.methods[10])
 
     @_builtins.property
-    def final(self) -> _restate.Method[message___Private, message_DESCRIPTOR]:
+    def final(self) -> _restate.Method[Message___Private, Message_DESCRIPTOR]:
         """The rpc Final."""
         return _restate.Method(self, RESTATE.methods[11])
 
     @_builtins.property
-    def descriptor_pool(self) -> _restate.Method[message___Private, message___Private___Inner]:
+    def descriptor_pool(
+        self,
+    ) -> _restate.Method[Message___Private, Message___Private___Inner]:
         """The rpc Descriptor_pool."""
         return _restate.Method(self, RESTATE.methods[12])
 
@@ -443,12 +545,16 @@ class RestateClient(_restate.Client):
         return _restate.Method(self, RESTATE.methods[16])
 
     @_builtins.property
-    def rpc__restate_service__(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
+    def rpc__restate_service__(
+        self,
+    ) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc __restate_service__."""
         return _restate.Method(self, RESTATE.methods[17])
 
     @_builtins.property
-    def rpc__restate_caller__(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
+    def rpc__restate_caller__(
+        self,
+    ) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc __restate_caller__."""
         return _restate.Method(self, RESTATE.methods[18])
 
@@ -504,17 +610,23 @@ class RestateSyncClient(_restate.SyncClient):
         return _restate.SyncMethod(self, RESTATE.methods[2])
 
     @_builtins.property
-    def restate_runtime(self) -> _restate.SyncMethod[_errors_pb2.Command, _errors_pb2.Response]:
+    def restate_runtime(
+        self,
+    ) -> _restate.SyncMethod[_errors_pb2.Command, _errors_pb2.Response]:
         """The rpc Restate_runtime."""
         return _restate.SyncMethod(self, RESTATE.methods[3])
 
     @_builtins.property
-    def errors_pb2(self) -> _restate.SyncMethod[_errors_pb2.Request, _errors_pb2.Method]:
+    def errors_pb2(
+        self,
+    ) -> _restate.SyncMethod[_errors_pb2.Request, _errors_pb2.Method]:
         """The rpc errors_pb2."""
         return _restate.SyncMethod(self, RESTATE.methods[4])
 
     @_builtins.property
-    def rpc_errors_pb2(self) -> _restate.SyncMethod[_errors_pb2.Request, _errors_pb2.Method]:
+    def rpc_errors_pb2(
+        self,
+    ) -> _restate.SyncMethod[_errors_pb2.Request, _errors_pb2.Method]:
         """The rpc _errors_pb2."""
         return _restate.SyncMethod(self, RESTATE.methods[5])
 
@@ -539,17 +651,19 @@ class RestateSyncClient(_restate.SyncClient):
         return _restate.SyncMethod(self, RESTATE.methods[9])
 
     @_builtins.property
-    def typing(self) -> _restate.SyncMethod[_errors_pb2.List, message___Private]:
+    def typing(self) -> _restate.SyncMethod[_errors_pb2.List, Message___Private]:
         """The rpc typing."""
         return _restate.SyncMethod(self, RESTATE.methods[10])
 
     @_builtins.property
-    def final(self) -> _restate.SyncMethod[message___Private, message_DESCRIPTOR]:
+    def final(self) -> _restate.SyncMethod[Message___Private, Message_DESCRIPTOR]:
         """The rpc Final."""
         return _restate.SyncMethod(self, RESTATE.methods[11])
 
     @_builtins.property
-    def descriptor_pool(self) -> _restate.SyncMethod[message___Private, message___Private___Inner]:
+    def descriptor_pool(
+        self,
+    ) -> _restate.SyncMethod[Message___Private, Message___Private___Inner]:
         """The rpc Descriptor_pool."""
         return _restate.SyncMethod(self, RESTATE.methods[12])
 
@@ -574,12 +688,16 @@ class RestateSyncClient(_restate.SyncClient):
         return _restate.SyncMethod(self, RESTATE.methods[16])
 
     @_builtins.property
-    def rpc__restate_service__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+    def rpc__restate_service__(
+        self,
+    ) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
         """The rpc __restate_service__."""
         return _restate.SyncMethod(self, RESTATE.methods[17])
 
     @_builtins.property
-    def rpc__restate_caller__(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+    def rpc__restate_caller__(
+        self,
+    ) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
         """The rpc __restate_caller__."""
         return _restate.SyncMethod(self, RESTATE.methods[18])
 
@@ -611,7 +729,7 @@ class RestateSyncClient(_restate.SyncClient):
     # @@protoc_insertion_point(sync_client:hostile.Restate)
 
 
-_abc_1 = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Abc"]
+_abc_1 = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["Abc"]
 ABC: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Abc",
@@ -636,7 +754,11 @@ class AbcBase(_restate.Service):
     __restate_service__ = ABC
 
     @_abc.abstractmethod
-    async def property(self, ctx: _restate.UnkeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def property(
+        self,
+        ctx: _restate.UnkeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc Property."""
 
     # @@protoc_insertion_point(base:hostile.Abc)
@@ -671,7 +793,7 @@ class AbcSyncClient(_restate.SyncClient):
     # @@protoc_insertion_point(sync_client:hostile.Abc)
 
 
-_service__hidden = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["__Hidden"]
+_service__hidden = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["__Hidden"]  # fmt: skip
 SERVICE__HIDDEN: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.__Hidden",
@@ -696,7 +818,11 @@ class Service__HiddenBase(_restate.Service):
     __restate_service__ = SERVICE__HIDDEN
 
     @_abc.abstractmethod
-    async def call(self, ctx: _restate.UnkeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def call(
+        self,
+        ctx: _restate.UnkeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc Call."""
 
     # @@protoc_insertion_point(base:hostile.__Hidden)
@@ -731,7 +857,7 @@ class Service__HiddenSyncClient(_restate.SyncClient):
     # @@protoc_insertion_point(sync_client:hostile.__Hidden)
 
 
-_final = _descriptor_pool.Default().FindFileByName("hostile/errors.proto").services_by_name["Final"]
+_final = vars(_errors_pb2)["List"].DESCRIPTOR.file.services_by_name["Final"]
 FINAL: Final = _restate.ServiceDescriptor(
     abi=1,
     name="hostile.Final",
@@ -756,7 +882,11 @@ class FinalBase(_restate.Service):
     __restate_service__ = FINAL
 
     @_abc.abstractmethod
-    async def type_checking(self, ctx: _restate.UnkeyedContext, request: _errors_pb2.List) -> _errors_pb2.List:
+    async def type_checking(
+        self,
+        ctx: _restate.UnkeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
         """The rpc TYPE_CHECKING."""
 
     # @@protoc_insertion_point(base:hostile.Final)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from public import back_pb2, user_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class UserBase(restate.Service):
     __restate_service__ = USER
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.KeyedContext, request: back_pb2.Back) -> back_pb2.Back:
+    async def use(
+        self,
+        ctx: restate.KeyedContext,
+        request: back_pb2.Back,
+    ) -> back_pb2.Back:
         """The rpc Use."""
 
     # @@protoc_insertion_point(base:public.User)

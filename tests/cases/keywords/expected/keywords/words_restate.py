@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import restate_runtime as restate
 
 from keywords import words_pb2
+
 # @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
-    message_None: TypeAlias = words_pb2._r_None  # pyright: ignore[reportPrivateUsage]
-    message_class: TypeAlias = words_pb2._r_class  # pyright: ignore[reportPrivateUsage]
-    message_None_lambda: TypeAlias = words_pb2._r_None._r_lambda  # pyright: ignore[reportPrivateUsage]
-    message_True: TypeAlias = words_pb2._r_True  # pyright: ignore[reportPrivateUsage]
+    Message_None: TypeAlias = words_pb2._r_None  # pyright: ignore[reportPrivateUsage]
+    Message_class: TypeAlias = words_pb2._r_class  # pyright: ignore[reportPrivateUsage]
+    Message_None_lambda: TypeAlias = words_pb2._r_None._r_lambda  # pyright: ignore[reportPrivateUsage]  # fmt: skip
+    Message_True: TypeAlias = words_pb2._r_True  # pyright: ignore[reportPrivateUsage]
 else:
-    message_None = getattr(words_pb2, "None")
-    message_class = getattr(words_pb2, "class")
-    message_None_lambda = getattr(getattr(words_pb2, "None"), "lambda")
-    message_True = getattr(words_pb2, "True")
+    Message_None = getattr(words_pb2, "None")
+    Message_class = getattr(words_pb2, "class")
+    Message_None_lambda = getattr(getattr(words_pb2, "None"), "lambda")
+    Message_True = getattr(words_pb2, "True")
 
 __all__ = [
     "IMPORT",
@@ -40,56 +41,56 @@ IMPORT: Final = restate.ServiceDescriptor(
         restate.MethodDescriptor(
             name="class",
             python_name="class_",
-            request=message_None,
-            response=message_class,
+            request=Message_None,
+            response=Message_class,
             key_field="class",
             descriptor=_import.methods_by_name["class"],
         ),
         restate.MethodDescriptor(
             name="class_",
             python_name="class__",
-            request=message_None,
-            response=message_class,
+            request=Message_None,
+            response=Message_class,
             key_field="class",
             descriptor=_import.methods_by_name["class_"],
         ),
         restate.MethodDescriptor(
             name="class__",
             python_name="class___",
-            request=message_None,
-            response=message_None_lambda,
+            request=Message_None,
+            response=Message_None_lambda,
             key_field="class",
             descriptor=_import.methods_by_name["class__"],
         ),
         restate.MethodDescriptor(
             name="None",
             python_name="none",
-            request=message_None,
-            response=message_None,
+            request=Message_None,
+            response=Message_None,
             key_field="class",
             descriptor=_import.methods_by_name["None"],
         ),
         restate.MethodDescriptor(
             name="Import",
             python_name="import_",
-            request=message_None,
-            response=message_True,
+            request=Message_None,
+            response=Message_True,
             key_field="class",
             descriptor=_import.methods_by_name["Import"],
         ),
         restate.MethodDescriptor(
             name="Match",
             python_name="match",
-            request=message_None,
-            response=message_class,
+            request=Message_None,
+            response=Message_class,
             key_field="class",
             descriptor=_import.methods_by_name["Match"],
         ),
         restate.MethodDescriptor(
             name="Type",
             python_name="type",
-            request=message_None,
-            response=message_class,
+            request=Message_None,
+            response=Message_class,
             key_field="class",
             descriptor=_import.methods_by_name["Type"],
         ),
@@ -104,31 +105,59 @@ class importBase(restate.Service):
     __restate_service__ = IMPORT
 
     @abc.abstractmethod
-    async def class_(self, ctx: restate.KeyedContext, request: message_None) -> message_class:
+    async def class_(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_None,
+    ) -> Message_class:
         """The rpc class."""
 
     @abc.abstractmethod
-    async def class__(self, ctx: restate.KeyedContext, request: message_None) -> message_class:
+    async def class__(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_None,
+    ) -> Message_class:
         """The rpc class_."""
 
     @abc.abstractmethod
-    async def class___(self, ctx: restate.KeyedContext, request: message_None) -> message_None_lambda:
+    async def class___(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_None,
+    ) -> Message_None_lambda:
         """The rpc class__."""
 
     @abc.abstractmethod
-    async def none(self, ctx: restate.KeyedContext, request: message_None) -> message_None:
+    async def none(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_None,
+    ) -> Message_None:
         """The rpc None."""
 
     @abc.abstractmethod
-    async def import_(self, ctx: restate.KeyedContext, request: message_None) -> message_True:
+    async def import_(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_None,
+    ) -> Message_True:
         """The rpc Import."""
 
     @abc.abstractmethod
-    async def match(self, ctx: restate.KeyedContext, request: message_None) -> message_class:
+    async def match(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_None,
+    ) -> Message_class:
         """The rpc Match."""
 
     @abc.abstractmethod
-    async def type(self, ctx: restate.KeyedContext, request: message_None) -> message_class:
+    async def type(
+        self,
+        ctx: restate.KeyedContext,
+        request: Message_None,
+    ) -> Message_class:
         """The rpc Type."""
 
     # @@protoc_insertion_point(base:keywords.import)
@@ -140,37 +169,37 @@ class importClient(restate.Client):
     __slots__ = ()
 
     @property
-    def class_(self) -> restate.Method[message_None, message_class]:
+    def class_(self) -> restate.Method[Message_None, Message_class]:
         """The rpc class."""
         return restate.Method(self, IMPORT.methods[0])
 
     @property
-    def class__(self) -> restate.Method[message_None, message_class]:
+    def class__(self) -> restate.Method[Message_None, Message_class]:
         """The rpc class_."""
         return restate.Method(self, IMPORT.methods[1])
 
     @property
-    def class___(self) -> restate.Method[message_None, message_None_lambda]:
+    def class___(self) -> restate.Method[Message_None, Message_None_lambda]:
         """The rpc class__."""
         return restate.Method(self, IMPORT.methods[2])
 
     @property
-    def none(self) -> restate.Method[message_None, message_None]:
+    def none(self) -> restate.Method[Message_None, Message_None]:
         """The rpc None."""
         return restate.Method(self, IMPORT.methods[3])
 
     @property
-    def import_(self) -> restate.Method[message_None, message_True]:
+    def import_(self) -> restate.Method[Message_None, Message_True]:
         """The rpc Import."""
         return restate.Method(self, IMPORT.methods[4])
 
     @property
-    def match(self) -> restate.Method[message_None, message_class]:
+    def match(self) -> restate.Method[Message_None, Message_class]:
         """The rpc Match."""
         return restate.Method(self, IMPORT.methods[5])
 
     @property
-    def type(self) -> restate.Method[message_None, message_class]:
+    def type(self) -> restate.Method[Message_None, Message_class]:
         """The rpc Type."""
         return restate.Method(self, IMPORT.methods[6])
 
@@ -186,37 +215,37 @@ class importSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def class_(self) -> restate.SyncMethod[message_None, message_class]:
+    def class_(self) -> restate.SyncMethod[Message_None, Message_class]:
         """The rpc class."""
         return restate.SyncMethod(self, IMPORT.methods[0])
 
     @property
-    def class__(self) -> restate.SyncMethod[message_None, message_class]:
+    def class__(self) -> restate.SyncMethod[Message_None, Message_class]:
         """The rpc class_."""
         return restate.SyncMethod(self, IMPORT.methods[1])
 
     @property
-    def class___(self) -> restate.SyncMethod[message_None, message_None_lambda]:
+    def class___(self) -> restate.SyncMethod[Message_None, Message_None_lambda]:
         """The rpc class__."""
         return restate.SyncMethod(self, IMPORT.methods[2])
 
     @property
-    def none(self) -> restate.SyncMethod[message_None, message_None]:
+    def none(self) -> restate.SyncMethod[Message_None, Message_None]:
         """The rpc None."""
         return restate.SyncMethod(self, IMPORT.methods[3])
 
     @property
-    def import_(self) -> restate.SyncMethod[message_None, message_True]:
+    def import_(self) -> restate.SyncMethod[Message_None, Message_True]:
         """The rpc Import."""
         return restate.SyncMethod(self, IMPORT.methods[4])
 
     @property
-    def match(self) -> restate.SyncMethod[message_None, message_class]:
+    def match(self) -> restate.SyncMethod[Message_None, Message_class]:
         """The rpc Match."""
         return restate.SyncMethod(self, IMPORT.methods[5])
 
     @property
-    def type(self) -> restate.SyncMethod[message_None, message_class]:
+    def type(self) -> restate.SyncMethod[Message_None, Message_class]:
         """The rpc Type."""
         return restate.SyncMethod(self, IMPORT.methods[6])
 

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from lenient import lenient_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class StockBase(restate.Service):
     __restate_service__ = STOCK
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.KeyedContext, request: lenient_pb2.Item) -> lenient_pb2.Item:
+    async def add(
+        self,
+        ctx: restate.KeyedContext,
+        request: lenient_pb2.Item,
+    ) -> lenient_pb2.Item:
         """The rpc Add."""
 
     # @@protoc_insertion_point(base:lenient.Stock)

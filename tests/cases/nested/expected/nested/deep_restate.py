@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from nested import deep_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -53,11 +54,19 @@ class DeepBase(restate.Service):
     __restate_service__ = DEEP
 
     @abc.abstractmethod
-    async def dive(self, ctx: restate.KeyedContext, request: deep_pb2.Outer.Middle.Inner) -> deep_pb2.Outer.Middle:
+    async def dive(
+        self,
+        ctx: restate.KeyedContext,
+        request: deep_pb2.Outer.Middle.Inner,
+    ) -> deep_pb2.Outer.Middle:
         """The rpc Dive."""
 
     @abc.abstractmethod
-    async def surface(self, ctx: restate.KeyedContext, request: deep_pb2.Outer.Middle.Inner) -> deep_pb2.Outer:
+    async def surface(
+        self,
+        ctx: restate.KeyedContext,
+        request: deep_pb2.Outer.Middle.Inner,
+    ) -> deep_pb2.Outer:
         """The rpc Surface."""
 
     # @@protoc_insertion_point(base:nested.Deep)
@@ -69,7 +78,9 @@ class DeepClient(restate.Client):
     __slots__ = ()
 
     @property
-    def dive(self) -> restate.Method[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer.Middle]:
+    def dive(
+        self,
+    ) -> restate.Method[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer.Middle]:
         """The rpc Dive."""
         return restate.Method(self, DEEP.methods[0])
 
@@ -90,12 +101,16 @@ class DeepSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def dive(self) -> restate.SyncMethod[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer.Middle]:
+    def dive(
+        self,
+    ) -> restate.SyncMethod[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer.Middle]:
         """The rpc Dive."""
         return restate.SyncMethod(self, DEEP.methods[0])
 
     @property
-    def surface(self) -> restate.SyncMethod[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer]:
+    def surface(
+        self,
+    ) -> restate.SyncMethod[deep_pb2.Outer.Middle.Inner, deep_pb2.Outer]:
         """The rpc Surface."""
         return restate.SyncMethod(self, DEEP.methods[1])
 

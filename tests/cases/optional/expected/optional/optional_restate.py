@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from optional import optional_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class KeysBase(restate.Service):
     __restate_service__ = KEYS
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.KeyedContext, request: optional_pb2.Key) -> optional_pb2.Key:
+    async def use(
+        self,
+        ctx: restate.KeyedContext,
+        request: optional_pb2.Key,
+    ) -> optional_pb2.Key:
         """The rpc Use."""
 
     # @@protoc_insertion_point(base:optional.Keys)

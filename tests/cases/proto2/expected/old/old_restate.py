@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from old import old_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class AncientBase(restate.Service):
     __restate_service__ = ANCIENT
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.KeyedContext, request: old_pb2.Old) -> old_pb2.Old.Part:
+    async def use(
+        self,
+        ctx: restate.KeyedContext,
+        request: old_pb2.Old,
+    ) -> old_pb2.Old.Part:
         """The rpc Use."""
 
     # @@protoc_insertion_point(base:old.Ancient)

@@ -12,6 +12,7 @@ import restate_runtime as restate
 from same import same_pb2 as _same_pb2_1
 from same.a import same_pb2
 from same.b import same_pb2 as _same_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -57,11 +58,19 @@ class FirstBase(restate.Service):
     __restate_service__ = FIRST
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.UnkeyedContext, request: same_pb2.Item) -> _same_pb2.Item:
+    async def use(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: same_pb2.Item,
+    ) -> _same_pb2.Item:
         """The rpc Use."""
 
     @abc.abstractmethod
-    async def own(self, ctx: restate.UnkeyedContext, request: _same_pb2_1.Item) -> _same_pb2_1.Item:
+    async def own(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: _same_pb2_1.Item,
+    ) -> _same_pb2_1.Item:
         """The rpc Own."""
 
     # @@protoc_insertion_point(base:same.First)
@@ -138,11 +147,19 @@ class SecondBase(restate.Service):
     __restate_service__ = SECOND
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.UnkeyedContext, request: _same_pb2.Item) -> same_pb2.Item:
+    async def use(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: _same_pb2.Item,
+    ) -> same_pb2.Item:
         """The rpc Use."""
 
     @abc.abstractmethod
-    async def own(self, ctx: restate.UnkeyedContext, request: _same_pb2_1.Item) -> _same_pb2_1.Item:
+    async def own(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: _same_pb2_1.Item,
+    ) -> _same_pb2_1.Item:
         """The rpc Own."""
 
     # @@protoc_insertion_point(base:same.Second)

@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from services import shop_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -71,11 +72,19 @@ class StockBase(restate.Service):
     __restate_service__ = STOCK
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.KeyedContext, request: shop_pb2.Item) -> shop_pb2.Total:
+    async def add(
+        self,
+        ctx: restate.KeyedContext,
+        request: shop_pb2.Item,
+    ) -> shop_pb2.Total:
         """Adds."""
 
     @abc.abstractmethod
-    async def remove(self, ctx: restate.KeyedContext, request: shop_pb2.Item) -> shop_pb2.Total:
+    async def remove(
+        self,
+        ctx: restate.KeyedContext,
+        request: shop_pb2.Item,
+    ) -> shop_pb2.Total:
         """A comment behind it."""
 
     # @@protoc_insertion_point(base:services.Stock)
@@ -168,15 +177,27 @@ class HTTPGateway2GoBase(restate.Service):
     __restate_service__ = HTTP_GATEWAY2_GO
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.UnkeyedContext, request: shop_pb2.Item) -> shop_pb2.Total:
+    async def add(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: shop_pb2.Item,
+    ) -> shop_pb2.Total:
         """The rpc names of another service again."""
 
     @abc.abstractmethod
-    async def get_http_url(self, ctx: restate.UnkeyedContext, request: shop_pb2.Total) -> shop_pb2.Total:
+    async def get_http_url(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: shop_pb2.Total,
+    ) -> shop_pb2.Total:
         """The rpc GetHTTPUrl."""
 
     @abc.abstractmethod
-    async def get_v2_item(self, ctx: restate.UnkeyedContext, request: shop_pb2.Total) -> shop_pb2.Item:
+    async def get_v2_item(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: shop_pb2.Total,
+    ) -> shop_pb2.Item:
         """The rpc getV2Item."""
 
     # @@protoc_insertion_point(base:services.HTTPGateway2Go)
@@ -259,7 +280,11 @@ class TillBase(restate.Service):
     __restate_service__ = TILL
 
     @abc.abstractmethod
-    async def count(self, ctx: restate.SingletonContext, request: shop_pb2.Total) -> shop_pb2.Total:
+    async def count(
+        self,
+        ctx: restate.SingletonContext,
+        request: shop_pb2.Total,
+    ) -> shop_pb2.Total:
         """The rpc Count."""
 
     # @@protoc_insertion_point(base:services.Till)

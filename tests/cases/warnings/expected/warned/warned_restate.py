@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from warned import warned_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -59,11 +60,19 @@ class UnkeyedBase(restate.Service):
     __restate_service__ = UNKEYED
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.UnkeyedContext, request: warned_pb2.Item) -> warned_pb2.Item:
+    async def add(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: warned_pb2.Item,
+    ) -> warned_pb2.Item:
         """The rpc Add."""
 
     @abc.abstractmethod
-    async def use(self, ctx: restate.UnkeyedContext, request: warned_pb2.Shared) -> warned_pb2.Item:
+    async def use(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: warned_pb2.Shared,
+    ) -> warned_pb2.Item:
         """The rpc Use."""
 
     # @@protoc_insertion_point(base:warned.Unkeyed)
@@ -133,7 +142,11 @@ class SingletonBase(restate.Service):
     __restate_service__ = SINGLETON
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.SingletonContext, request: warned_pb2.Item) -> warned_pb2.Item:
+    async def add(
+        self,
+        ctx: restate.SingletonContext,
+        request: warned_pb2.Item,
+    ) -> warned_pb2.Item:
         """The rpc Add."""
 
     # @@protoc_insertion_point(base:warned.Singleton)
@@ -194,7 +207,11 @@ class KeyedBase(restate.Service):
     __restate_service__ = KEYED
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.KeyedContext, request: warned_pb2.Shared) -> warned_pb2.Shared:
+    async def add(
+        self,
+        ctx: restate.KeyedContext,
+        request: warned_pb2.Shared,
+    ) -> warned_pb2.Shared:
         """The rpc Add."""
 
     # @@protoc_insertion_point(base:warned.Keyed)

@@ -8,9 +8,18 @@ import abc
 from typing import Final
 
 import restate_runtime as restate
-from google.protobuf import any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
+from google.protobuf import (
+    any_pb2,
+    duration_pb2,
+    empty_pb2,
+    field_mask_pb2,
+    struct_pb2,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 
 from known import known_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -82,7 +91,11 @@ class KnownBase(restate.Service):
     __restate_service__ = KNOWN
 
     @abc.abstractmethod
-    async def text(self, ctx: restate.UnkeyedContext, request: wrappers_pb2.StringValue) -> wrappers_pb2.StringValue:
+    async def text(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: wrappers_pb2.StringValue,
+    ) -> wrappers_pb2.StringValue:
         """The rpc Text."""
 
     @abc.abstractmethod
@@ -90,19 +103,35 @@ class KnownBase(restate.Service):
         """The rpc Flag."""
 
     @abc.abstractmethod
-    async def time(self, ctx: restate.UnkeyedContext, request: timestamp_pb2.Timestamp) -> duration_pb2.Duration:
+    async def time(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: timestamp_pb2.Timestamp,
+    ) -> duration_pb2.Duration:
         """The rpc Time."""
 
     @abc.abstractmethod
-    async def free(self, ctx: restate.UnkeyedContext, request: struct_pb2.Struct) -> struct_pb2.Value:
+    async def free(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: struct_pb2.Struct,
+    ) -> struct_pb2.Value:
         """The rpc Free."""
 
     @abc.abstractmethod
-    async def list(self, ctx: restate.UnkeyedContext, request: struct_pb2.ListValue) -> any_pb2.Any:
+    async def list(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: struct_pb2.ListValue,
+    ) -> any_pb2.Any:
         """The rpc List."""
 
     @abc.abstractmethod
-    async def mask(self, ctx: restate.UnkeyedContext, request: field_mask_pb2.FieldMask) -> None:
+    async def mask(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: field_mask_pb2.FieldMask,
+    ) -> None:
         """The rpc Mask."""
 
     # @@protoc_insertion_point(base:known.Known)
@@ -114,7 +143,9 @@ class KnownClient(restate.Client):
     __slots__ = ()
 
     @property
-    def text(self) -> restate.Method[wrappers_pb2.StringValue, wrappers_pb2.StringValue]:
+    def text(
+        self,
+    ) -> restate.Method[wrappers_pb2.StringValue, wrappers_pb2.StringValue]:
         """The rpc Text."""
         return restate.Method(self, KNOWN.methods[0])
 
@@ -155,7 +186,9 @@ class KnownSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def text(self) -> restate.SyncMethod[wrappers_pb2.StringValue, wrappers_pb2.StringValue]:
+    def text(
+        self,
+    ) -> restate.SyncMethod[wrappers_pb2.StringValue, wrappers_pb2.StringValue]:
         """The rpc Text."""
         return restate.SyncMethod(self, KNOWN.methods[0])
 
@@ -165,7 +198,9 @@ class KnownSyncClient(restate.SyncClient):
         return restate.SyncEmptyMethod(self, KNOWN.methods[1])
 
     @property
-    def time(self) -> restate.SyncMethod[timestamp_pb2.Timestamp, duration_pb2.Duration]:
+    def time(
+        self,
+    ) -> restate.SyncMethod[timestamp_pb2.Timestamp, duration_pb2.Duration]:
         """The rpc Time."""
         return restate.SyncMethod(self, KNOWN.methods[2])
 

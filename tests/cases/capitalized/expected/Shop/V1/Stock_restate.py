@@ -10,6 +10,7 @@ from typing import Final
 import restate_runtime as restate
 
 from Shop.V1 import Stock_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class stockBase(restate.Service):
     __restate_service__ = STOCK
 
     @abc.abstractmethod
-    async def add(self, ctx: restate.KeyedContext, request: Stock_pb2.item) -> Stock_pb2.item:
+    async def add(
+        self,
+        ctx: restate.KeyedContext,
+        request: Stock_pb2.item,
+    ) -> Stock_pb2.item:
         """The rpc add."""
 
     # @@protoc_insertion_point(base:Shop.V1.stock)

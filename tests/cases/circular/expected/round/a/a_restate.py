@@ -11,6 +11,7 @@ import restate_runtime as restate
 
 from round.a import a_pb2
 from round.b import b_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class ABase(restate.Service):
     __restate_service__ = A
 
     @abc.abstractmethod
-    async def ask(self, ctx: restate.UnkeyedContext, request: b_pb2.Question) -> a_pb2.Answer:
+    async def ask(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: b_pb2.Question,
+    ) -> a_pb2.Answer:
         """The rpc Ask."""
 
     # @@protoc_insertion_point(base:round.a.A)

@@ -11,6 +11,7 @@ import restate_runtime as restate
 
 from round.a import base_pb2
 from round.b import b_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -45,7 +46,11 @@ class BBase(restate.Service):
     __restate_service__ = B
 
     @abc.abstractmethod
-    async def ask(self, ctx: restate.UnkeyedContext, request: b_pb2.Question) -> base_pb2.Base:
+    async def ask(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: b_pb2.Question,
+    ) -> base_pb2.Base:
         """The rpc Ask."""
 
     # @@protoc_insertion_point(base:round.b.B)

@@ -14,6 +14,7 @@ import cross_root_pb2
 from cross.v1 import cart_pb2
 from cross.v1.child import cart_pb2 as _cart_pb2
 from cross.v2 import cart_pb2 as _cart_pb2_1
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -85,23 +86,43 @@ class CartsBase(restate.Service):
     __restate_service__ = CARTS
 
     @abc.abstractmethod
-    async def own(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> _cart_pb2.Cart:
+    async def own(
+        self,
+        ctx: restate.KeyedContext,
+        request: cart_pb2.Cart,
+    ) -> _cart_pb2.Cart:
         """The rpc Own."""
 
     @abc.abstractmethod
-    async def cousin(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> _cart_pb2_1.Cart:
+    async def cousin(
+        self,
+        ctx: restate.KeyedContext,
+        request: cart_pb2.Cart,
+    ) -> _cart_pb2_1.Cart:
         """The rpc Cousin."""
 
     @abc.abstractmethod
-    async def root(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> cross_root_pb2.RootCart:
+    async def root(
+        self,
+        ctx: restate.KeyedContext,
+        request: cart_pb2.Cart,
+    ) -> cross_root_pb2.RootCart:
         """The rpc Root."""
 
     @abc.abstractmethod
-    async def known(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> timestamp_pb2.Timestamp:
+    async def known(
+        self,
+        ctx: restate.KeyedContext,
+        request: cart_pb2.Cart,
+    ) -> timestamp_pb2.Timestamp:
         """The rpc Known."""
 
     @abc.abstractmethod
-    async def known2(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> struct_pb2.Struct:
+    async def known2(
+        self,
+        ctx: restate.KeyedContext,
+        request: cart_pb2.Cart,
+    ) -> struct_pb2.Struct:
         """The rpc Known2."""
 
     # @@protoc_insertion_point(base:cross.v1.Carts)
@@ -201,7 +222,11 @@ class ClockBase(restate.Service):
     __restate_service__ = CLOCK
 
     @abc.abstractmethod
-    async def tell(self, ctx: restate.UnkeyedContext, request: timestamp_pb2.Timestamp) -> struct_pb2.Struct:
+    async def tell(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: timestamp_pb2.Timestamp,
+    ) -> struct_pb2.Struct:
         """The rpc Tell."""
 
     # @@protoc_insertion_point(base:cross.v1.Clock)

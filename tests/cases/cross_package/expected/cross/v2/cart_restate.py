@@ -11,6 +11,7 @@ import restate_runtime as restate
 
 import cross_root_pb2
 from cross.v2 import cart_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -46,7 +47,11 @@ class CartsBase(restate.Service):
     __restate_service__ = CARTS
 
     @abc.abstractmethod
-    async def own(self, ctx: restate.KeyedContext, request: cart_pb2.Cart) -> cross_root_pb2.RootCart:
+    async def own(
+        self,
+        ctx: restate.KeyedContext,
+        request: cart_pb2.Cart,
+    ) -> cross_root_pb2.RootCart:
         """The rpc Own."""
 
     # @@protoc_insertion_point(base:cross.v2.Carts)

@@ -13,12 +13,13 @@ import restate_runtime as restate
 from a_b.c.d.e_f import service_pb2
 
 import_pb2 = importlib.import_module("class.import_pb2")
+
 # @@protoc_insertion_point(imports)
 
 if TYPE_CHECKING:
-    message_Word: TypeAlias = Any
+    Message_Word: TypeAlias = Any
 else:
-    message_Word = import_pb2.Word
+    Message_Word = import_pb2.Word
 
 __all__ = [
     "DASHES",
@@ -53,7 +54,11 @@ class DashesBase(restate.Service):
     __restate_service__ = DASHES
 
     @abc.abstractmethod
-    async def draw(self, ctx: restate.KeyedContext, request: service_pb2.Dash) -> message_Word:
+    async def draw(
+        self,
+        ctx: restate.KeyedContext,
+        request: service_pb2.Dash,
+    ) -> Message_Word:
         """The rpc Draw."""
 
     # @@protoc_insertion_point(base:names.dash.Dashes)
@@ -65,7 +70,7 @@ class DashesClient(restate.Client):
     __slots__ = ()
 
     @property
-    def draw(self) -> restate.Method[service_pb2.Dash, message_Word]:
+    def draw(self) -> restate.Method[service_pb2.Dash, Message_Word]:
         """The rpc Draw."""
         return restate.Method(self, DASHES.methods[0])
 
@@ -81,7 +86,7 @@ class DashesSyncClient(restate.SyncClient):
     __slots__ = ()
 
     @property
-    def draw(self) -> restate.SyncMethod[service_pb2.Dash, message_Word]:
+    def draw(self) -> restate.SyncMethod[service_pb2.Dash, Message_Word]:
         """The rpc Draw."""
         return restate.SyncMethod(self, DASHES.methods[0])
 
