@@ -24,7 +24,6 @@ from .engines import Engine, embedded
 from .remote import remote
 from .services import play, script
 
-
 Line = tuple[object, ...]
 
 # What only one driver says. The endpoint's SDK decides by itself when a side effect begins, and asks for the ids of its calls; where an
