@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -70,3 +71,16 @@ def test_restart_and_purge(serve: Serve) -> None:
     refused = process.run("invocations", "purge", waiting)
     assert refused.status == 1
     assert "only a completed one can be purged" in refused.err
+
+
+@pytest.mark.rule("R15")
+@pytest.mark.rule("R16")
+@pytest.mark.parametrize(("verb", "failure"), [("cancel", "CANCELLED: cancelled"), ("kill", "ABORTED: killed")])
+def test_what_was_acknowledged_outlives_a_kill_of_the_runtime(serve: Serve, verb: str, failure: str) -> None:
+    process = serve("--inactivity-timeout", "50ms")
+    ids = [send(process, "sleep 3600") for _ in range(3)]
+    assert process.run("invocations", verb, *ids).status == 0
+    process.stop(signal.SIGKILL)
+    process = serve()
+    for id in ids:
+        assert reach(process, id, "completed")["completion_failure"] == failure

@@ -125,7 +125,7 @@ async def test_every_attempt_is_cancelled_at_the_same_awaits(sample: Sample, see
     async with sample.start(retry_max_attempts=ATTEMPTS, inactivity_timeout=timedelta(milliseconds=3)) as runtime:
         handle = send(runtime, drawn, "k")
         for _ in range(draw.randint(1, 4)):
-            await asyncio.sleep(draw.random() * 0.02)
+            await asyncio.sleep(draw.random() * 0.006)
             await handle.cancel()
         result = json.loads((await handle.result()).text)
         assert (await journal(runtime, handle))[-1] == "return"
