@@ -76,3 +76,38 @@ async def test_kill_and_resume(served: Any) -> None:
 async def test_health_and_nothing(served: Any) -> None:
     assert (await served.admin.get("/health")).status == 200
     assert (await served.admin.get("/nothing")).error[:2] == (404, "not_found")
+
+
+async def until(served: Any, id: str, *statuses: str) -> dict[str, Any]:
+    while (row := (await served.admin.get(f"/invocations/{id}")).json)["status"] not in statuses:
+        await asyncio.sleep(0.01)
+    return dict(row)
+
+
+@pytest.mark.rule("R15")
+async def test_cancel(served: Any) -> None:
+    id = (await served.http.post("/sample.v1.Echo/Script/send", {"text": "sleep 60"})).json["invocationId"]
+    assert (await served.admin.request("PATCH", f"/invocations/{id}/cancel")).status == 200
+    assert (await until(served, id, "completed"))["completion_failure"] == "CANCELLED: cancelled"
+    assert (await served.admin.request("PATCH", f"/invocations/{id}/cancel")).status == 200
+    assert (await served.admin.request("PATCH", "/invocations/inv_1AAAAAAAAAAAAAAAAAAAAAA/cancel")).status == 404
+
+
+async def test_pause_restart_and_purge(served: Any) -> None:
+    id = (await served.http.post("/sample.v1.Echo/Script/send", {"text": "sleep 0.05"})).json["invocationId"]
+    assert (await served.admin.request("PATCH", f"/invocations/{id}/pause")).status == 200
+    assert (await until(served, id, "paused"))["last_failure"] == "paused by request"
+    for verb in ("purge", "restart-as-new"):
+        assert (await served.admin.request("PATCH", f"/invocations/{id}/{verb}")).error[:2] == (400, "failed_precondition")
+    assert (await served.admin.request("PATCH", f"/invocations/{id}/resume")).status == 200
+    await until(served, id, "completed")
+    assert (await served.admin.request("PATCH", f"/invocations/{id}/pause")).error[:2] == (400, "failed_precondition")
+
+    new_id = (await served.admin.request("PATCH", f"/invocations/{id}/restart-as-new")).json["new_invocation_id"]
+    assert new_id != id
+    assert (await until(served, new_id, "completed"))["completion_result"] == "success"
+    assert (await served.admin.get(f"/invocations/{new_id}")).json["journal"][0]["value"] == {"text": "sleep 0.05"}
+
+    assert (await served.admin.request("PATCH", f"/invocations/{id}/purge")).status == 200
+    assert (await served.admin.get(f"/invocations/{id}")).status == 404
+    assert (await served.admin.request("PATCH", f"/invocations/{id}/purge")).status == 404

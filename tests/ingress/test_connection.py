@@ -100,6 +100,22 @@ async def test_a_handle(connection: Connection) -> None:
 
 
 @pytest.mark.rule("R5")
+@pytest.mark.rule("R15")
+async def test_a_handle_cancels(connection: Connection) -> None:
+    handle = EchoClient(connection).script.in_background(Text(text="sleep 60"))
+    await handle.cancel()
+    with pytest.raises(TerminalError) as caught:
+        await handle.result()
+    assert (caught.value.code, caught.value.message) == (Code.CANCELLED, "cancelled")
+    await connection.invocation(await handle.invocation_id()).cancel()  # nothing happens to what is over
+    assert await handle.status() == "completed"
+    for id, code in (("inv_1AAAAAAAAAAAAAAAAAAAAAA", Code.NOT_FOUND), ("nonsense", Code.INVALID_ARGUMENT)):
+        with pytest.raises(TerminalError) as caught:
+            await connection.invocation(id).cancel()
+        assert caught.value.code is code
+
+
+@pytest.mark.rule("R5")
 async def test_awaiting_a_handle_raises_what_went_wrong(served: Any) -> None:
     async with connect(served.runtime.ingress_url) as connection:
         handle = connection.method("sample.v1.Nothing/Here").in_background(b"")

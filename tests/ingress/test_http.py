@@ -274,3 +274,17 @@ async def test_a_header_that_is_no_utf8_is_refused_and_holds_nothing_up(line: by
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 415")), answer
     assert b'"code":"invalid_argument"' in answer
     assert (await served.http.post(ADD, {"name": "a", "amount": 1})).json == {"value": "1"}
+
+
+@pytest.mark.rule("R15")
+@pytest.mark.rule("R16")
+@pytest.mark.parametrize(("verb", "code"), [("cancel", "canceled"), ("kill", "aborted")])
+async def test_whoever_holds_an_id_cancels_or_kills(served: Any, verb: str, code: str) -> None:
+    id = (await served.http.post("/sample.v1.Echo/Script/send", {"text": "sleep 60"})).json["invocationId"]
+    for _ in range(2):
+        reply = await served.http.post(f"/restate/invocation/{id}/{verb}", {})
+        assert (reply.status, reply.json, reply.headers["x-restate-id"]) == (200, {}, id)
+    assert (await served.http.get(f"/restate/invocation/{id}/attach")).error[1] == code
+    assert (await served.http.get(f"/restate/invocation/{id}/output")).error[1] == code
+    assert (await served.http.get(f"/restate/invocation/{id}/{verb}")).status == 405
+    assert (await served.http.post(f"/restate/invocation/inv_1AAAAAAAAAAAAAAAAAAAAAA/{verb}", {})).error[:2] == (404, "not_found")

@@ -111,8 +111,10 @@ async def test_errors_are_those_of_the_other_connection(served: Any) -> None:
     await outside(served, body)
 
 
+@pytest.mark.rule("R5")
 @pytest.mark.rule("R6")
-async def test_a_handle_for_a_known_id_awakeables_and_kill(served: Any) -> None:
+@pytest.mark.rule("R15")
+async def test_a_handle_for_a_known_id_awakeables_cancel_and_kill(served: Any) -> None:
     def body(connection: SyncConnection) -> str:
         counter = CounterSyncClient(connection)
         handle = counter.script.in_background(KeyedText(key="a", text="text"))
@@ -123,6 +125,13 @@ async def test_a_handle_for_a_known_id_awakeables_and_kill(served: Any) -> None:
         with pytest.raises(TerminalError) as caught:
             stuck.result()
         assert caught.value.code is Code.ABORTED
+        cancelled = counter.script.in_background(KeyedText(key="d", text="text"))
+        connection.invocation(cancelled.invocation_id()).cancel()
+        with pytest.raises(TerminalError) as caught:
+            cancelled.result()
+        assert caught.value.code is Code.CANCELLED
+        cancelled.cancel()
+        assert cancelled.status() == "completed"
         rejected = counter.script.in_background(KeyedText(key="c", text="message"))
         return " ".join(one.invocation_id() for one in (handle, rejected))
 

@@ -66,8 +66,8 @@ def test_a_cycle_through_calls_without_a_key_and_shared_ones(world: World, waits
         found = waits.find(one)
         assert found is not None
         assert (found.caller, found.callee) == (plain.seq, last.seq), "the call that came last is the closing one"
-    assert "Level0/Do (inv_1" in found.message
-    assert found.message.count("waits for its turn behind") == 1
+        assert "Level0/Do (inv_1" in found.message
+        assert found.message.count("waits for its turn behind") == 1
 
 
 def test_two_keys_crosswise(world: World, waits: Waits) -> None:

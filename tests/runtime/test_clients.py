@@ -12,7 +12,7 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, LineList, Number, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
-from restate_runtime import Code, SerdeError, TerminalError, gather, race
+from restate_runtime import Code, Runtime, SerdeError, TerminalError, gather, race
 from restate_runtime.handler.client import OutgoingCall
 from restate_runtime.handler.outside import OutsideCall, finished
 
@@ -481,3 +481,60 @@ async def test_introspection_names_the_caller_of_every_call(sample: Sample) -> N
             key: ("service", of, "sample.v1.Counter", f"sample.v1.Counter/Script of '{key}'") for key, of in (("k", id), ("other", other))
         }
         assert sorted(found.values()) == sorted([by_key["k"]] * 3 + [by_key["other"]] * 3)
+
+
+@pytest.mark.rule("R5")
+@pytest.mark.rule("R15")
+async def test_a_handle_cancels_inside_and_outside(sample: Sample) -> None:
+    @sample.script
+    async def waits(ctx: Any) -> None:
+        await ctx.sleep(LONG)
+
+    @sample.script
+    async def cancels(ctx: Any) -> Any:
+        first, second = send(ctx, waits), send(ctx, waits)
+        first.cancel()  # recorded when it is made (R1)
+        await second.cancel()
+        await ctx.invocation(await first.invocation_id()).cancel()
+        codes = []
+        for handle in (first, second):
+            with pytest.raises(TerminalError) as caught:
+                await handle.result()
+            codes.append(caught.value.code.name)
+        return codes
+
+    async with sample.start() as runtime:
+        handle = send(runtime, cancels)
+        assert (await handle.result()).text == '["CANCELLED", "CANCELLED"]'
+        kinds = [entry.split()[0] for entry in await journal(runtime, handle)]
+        assert kinds == ["input", "background", "background", "cancel", "cancel", "cancel", "attach", "attach", "return"]
+        outside = send(runtime, waits)
+        await runtime.invocation(await outside.invocation_id()).cancel()
+        with pytest.raises(TerminalError) as caught:
+            await outside.result(timeout=10)
+        assert caught.value.code is Code.CANCELLED
+
+
+@pytest.mark.rule("R5")
+async def test_what_changes_meanwhile_is_not_asked_inside(sample: Sample) -> None:
+    runtimes: list[Runtime] = []
+
+    @sample.script
+    async def asks(ctx: Any) -> Any:
+        handle = CounterClient(ctx).add.in_background(AddRequest(name="k", amount=1))
+        for ask in (handle.status, handle.kill):
+            with pytest.raises(RuntimeError, match="outside handlers"):
+                await ask()
+        with pytest.raises(TypeError, match="or_timeout"):
+            handle.result(timeout=1)
+        id = await handle.invocation_id()
+        await handle.result()
+
+        async def ask_outside() -> str:
+            return await runtimes[0].invocation(id).status()
+
+        return await ctx.run("ask", ask_outside)
+
+    async with sample.start() as runtime:
+        runtimes.append(runtime)
+        assert await play(runtime, asks) == "completed"

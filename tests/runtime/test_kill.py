@@ -54,7 +54,7 @@ def tree(sample: Sample) -> None:
 @pytest.mark.parametrize("restarted", [False, True], ids=["at once", "after a restart"])
 async def test_a_whole_tree(sample: Sample, asleep: bool, restarted: bool) -> None:
     tree(sample)
-    options = {"inactivity_timeout": timedelta(milliseconds=5)} if asleep else {}
+    options: dict[str, Any] = {"inactivity_timeout": timedelta(milliseconds=5)} if asleep else {}
     async with sample.start(**options) as runtime:
         id = await send(runtime, sample.scripts["root"], "r").invocation_id()
         await until(lambda: open_keys(runtime) == ["a", "b", "c", "d", "m", "r"])
@@ -106,7 +106,7 @@ async def test_a_child_that_others_wait_for_goes_on(sample: Sample, other: str) 
     async def shared(ctx: Any) -> str:
         promise = ctx.awakeable(str)
         ctx.set("id", promise.id)
-        return await promise
+        return str(await promise)
 
     @sample.script
     async def first(ctx: Any) -> str:
@@ -185,7 +185,7 @@ async def test_while_an_action_runs(sample: Sample, kind: str) -> None:
 
     @sample.script
     async def acting(ctx: Any) -> str:
-        return await ctx.run("effect", blocking if kind == "sync" else waiting)
+        return str(await ctx.run("effect", blocking if kind == "sync" else waiting))
 
     async with sample.start() as runtime:
         handle = send(runtime, acting, "k")

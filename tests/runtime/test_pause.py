@@ -33,7 +33,7 @@ async def test_a_paused_invocation_leaves_memory_and_holds_its_key(sample: Sampl
         promise = ctx.awakeable(str)
         ctx.set("id", promise.id)
         try:
-            return await promise
+            return str(await promise)
         finally:
             left.append(f"attempt {ctx.attempt}")
 
@@ -178,7 +178,7 @@ async def test_a_pause_while_an_action_runs(sample: Sample) -> None:
 
     @sample.script
     async def acting(ctx: Any) -> str:
-        return await ctx.run("effect", effect)
+        return str(await ctx.run("effect", effect))
 
     async with sample.start() as runtime:
         handle = send(runtime, acting, "k")

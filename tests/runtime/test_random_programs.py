@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 from datetime import timedelta
 from typing import Any
@@ -12,7 +14,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient
 
 from restate_runtime import TerminalError, as_completed, gather, race, select
 
-from .services import LONG, Sample, play
+from .services import LONG, Sample, journal, play, send
 
 STEPS = 14
 ATTEMPTS = 5
@@ -31,7 +33,10 @@ class Program:
         self.traces.append(trace)
         futures: list[Any] = []
         for step in range(STEPS):
-            trace.append(await self._step(ctx, draw, futures, step))
+            try:
+                trace.append(await self._step(ctx, draw, futures, step))
+            except TerminalError as error:  # only a cancellation comes from where no future is asked for its outcome
+                trace.append(error.code.name)
             if draw.random() < 0.25 and ctx.attempt == draw.randint(1, ATTEMPTS - 1):
                 raise RuntimeError(f"attempt {ctx.attempt} ends after step {step}")
         return trace
@@ -102,5 +107,27 @@ async def test_every_attempt_sees_the_same(sample: Sample, seed: int) -> None:
 
     async with sample.start(retry_max_attempts=ATTEMPTS, inactivity_timeout=timedelta(milliseconds=3)) as runtime:
         result = await play(runtime, drawn, "k")
+    for trace in program.traces:
+        assert [str(seen) for seen in trace] == [str(seen) for seen in result[: len(trace)]]
+
+
+@pytest.mark.rule("R15")
+@pytest.mark.parametrize("seed", range(12))
+async def test_every_attempt_is_cancelled_at_the_same_awaits(sample: Sample, seed: int) -> None:
+    """Cancelled at any moment, any number of times, with failures and suspensions among them."""
+    program = Program(seed)
+    draw = random.Random(seed)
+
+    @sample.script
+    async def drawn(ctx: Any) -> Any:
+        return await program.run(ctx)
+
+    async with sample.start(retry_max_attempts=ATTEMPTS, inactivity_timeout=timedelta(milliseconds=3)) as runtime:
+        handle = send(runtime, drawn, "k")
+        for _ in range(draw.randint(1, 4)):
+            await asyncio.sleep(draw.random() * 0.006)
+            await handle.cancel()
+        result = json.loads((await handle.result()).text)
+        assert (await journal(runtime, handle))[-1] == "return"
     for trace in program.traces:
         assert [str(seen) for seen in trace] == [str(seen) for seen in result[: len(trace)]]
