@@ -100,7 +100,8 @@ def _invocation(futures: tuple[DurableFuture[Any], ...], name: str) -> Any:
         raise ValueError(f"{name} needs at least one durable future")
     for future in futures:
         if not isinstance(future, DurableFuture):
-            outside = f"; outside handlers use asyncio's {_ASYNCIOS[name]}" if current_handler.get() is None else ""
+            inside = current_handler.get() or current_double.get()
+            outside = "" if inside else f"; outside handlers use asyncio's {_ASYNCIOS[name]}"
             kind = type(future).__name__
             raise TypeError(f"{name} takes a handler's durable futures (calls, sleeps, runs, awakeables), not a {kind}{outside}")
     first = futures[0]._invocation
