@@ -12,6 +12,7 @@ import restate_runtime as restate
 
 from dev.restate import events_pb2 as _events_pb2
 from sample.v1 import events_pb2
+
 # @@protoc_insertion_point(imports)
 
 __all__ = [
@@ -86,19 +87,35 @@ class FeedBase(restate.Service):
     __restate_service__ = FEED
 
     @abc.abstractmethod
-    async def read(self, ctx: restate.KeyedContext, request: events_pb2.Page) -> events_pb2.Page:
+    async def read(
+        self,
+        ctx: restate.KeyedContext,
+        request: events_pb2.Page,
+    ) -> events_pb2.Page:
         """The payload is text."""
 
     @abc.abstractmethod
-    async def store(self, ctx: restate.KeyedContext, request: events_pb2.Blob) -> events_pb2.Blob:
+    async def store(
+        self,
+        ctx: restate.KeyedContext,
+        request: events_pb2.Blob,
+    ) -> events_pb2.Blob:
         """The payload is bytes, and there are no attributes."""
 
     @abc.abstractmethod
-    async def take(self, ctx: restate.KeyedContext, request: _events_pb2.Event) -> _events_pb2.Event:
+    async def take(
+        self,
+        ctx: restate.KeyedContext,
+        request: _events_pb2.Event,
+    ) -> _events_pb2.Event:
         """The event as the source has it."""
 
     @abc.abstractmethod
-    async def ask(self, ctx: restate.KeyedContext, request: events_pb2.Question) -> events_pb2.Question:
+    async def ask(
+        self,
+        ctx: restate.KeyedContext,
+        request: events_pb2.Question,
+    ) -> events_pb2.Question:
         """No event."""
 
     # @@protoc_insertion_point(base:sample.v1.Feed)
@@ -193,7 +210,11 @@ class StreamBase(restate.Service):
     __restate_service__ = STREAM
 
     @abc.abstractmethod
-    async def take(self, ctx: restate.UnkeyedContext, request: _events_pb2.Event) -> _events_pb2.Event:
+    async def take(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: _events_pb2.Event,
+    ) -> _events_pb2.Event:
         """The event as the source has it."""
 
     # @@protoc_insertion_point(base:sample.v1.Stream)
