@@ -21,6 +21,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "admin": ("[::1]:9070", '"[::1]:9070"', "[::1]:9070"),
     "max_message_size": ("1000", "1000", 1000),
     "inactivity_timeout": ("1h30m", '"1h30m"', timedelta(minutes=90)),
+    "request_identity_private_key": ("key.pem", '"key.pem"', Path("key.pem")),
     "abort_timeout": ("5m", '"5m"', timedelta(minutes=5)),
     "always_suspend": ("true", "true", True),
     "max_live_handlers": ("7", "7", 7),
