@@ -74,9 +74,8 @@ class Address:
         """
         if url.startswith("arn:"):
             if _FUNCTION.fullmatch(url) is None:
-                raise ValueError(
-                    f"'{url}' is no version of a function: write an ARN with the version at its end, arn:aws:lambda:REGION:ACCOUNT:function:NAME:1"
-                )
+                example = "arn:aws:lambda:REGION:ACCOUNT:function:NAME:1"
+                raise ValueError(f"'{url}' is no version of a function: write an ARN with the version at its end, {example}")
             return Address(url, http1, tuple((headers or {}).items()))
         try:
             parts = urlsplit(url)
