@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from restate_runtime.app import Started
+from restate_runtime.errors import RuntimeFault
 from tour.v1.tour_pb2 import CheckoutRequest, ReserveTicket, Ticket, TicketState
 from tour.v1.tour_restate import BoxOfficeClient, TicketServiceClient, UserSessionClient
-
-from restate_runtime.errors import RuntimeFault
-from restate_runtime.app import Started
 
 from ..durability.harness import app as other_app
 from .local_platform import ARN, Platform

@@ -19,10 +19,11 @@ def _engines() -> dict[str, Engine]:
     found = {engine.name: engine for engine in embedded}
     if importlib.util.find_spec("restate") is not None:
         from .cluster import ClusterEngine
+        from .functions import LambdaEngine
         from .remote import remote
 
         found |= {engine.name: engine for engine in remote}
-        for engine in (ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
+        for engine in (LambdaEngine(), ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
             found[engine.name] = engine
     return found
 
@@ -50,6 +51,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
         pytest.skip(missing)
     if found.name.startswith("cluster"):
         found.server = request.getfixturevalue("server")  # type: ignore[attr-defined]
+    if found.name == "lambda":
+        request.getfixturevalue("_function")
     return found
 
 
@@ -66,6 +69,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def _function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from .functions import LambdaEngine
+
+    engine = ENGINES["lambda"]
+    assert isinstance(engine, LambdaEngine)
+    engine.open(tmp_path_factory.mktemp("function"))
+    yield
+    engine.close()
 
 
 @pytest.fixture(autouse=True)
