@@ -18,6 +18,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+AT_ONCE = 6
+"""Processes of a function: Lambda would start more, on more than one machine."""
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:{name}:1"
 
 
@@ -210,6 +212,8 @@ class Platform:
         return await work.answer
 
     def _start(self) -> None:
+        if len(self._all) >= AT_ONCE:
+            return  # one of them takes what waits
         self.started += 1
         sandbox = Sandbox(self)
         self._all.append(sandbox)

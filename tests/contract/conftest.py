@@ -19,20 +19,23 @@ def _engines() -> dict[str, Engine]:
     found = {engine.name: engine for engine in embedded}
     if importlib.util.find_spec("restate") is not None:
         from .cluster import ClusterEngine
+        from .functions import LambdaEngine
         from .remote import remote
 
         found |= {engine.name: engine for engine in remote}
-        for engine in (ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
+        for engine in (LambdaEngine(), ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
             found[engine.name] = engine
     return found
 
 
 ENGINES = _engines()
+ON_REQUEST = {"lambda"}
+"""Takes minutes, as each process of a function takes a second to start: `--engine lambda`."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
-        wanted = metafunc.config.getoption("--engine") or list(ENGINES)
+        wanted = metafunc.config.getoption("--engine") or [name for name in ENGINES if name not in ON_REQUEST]
         unknown = set(wanted) - set(ENGINES)
         if unknown:
             raise pytest.UsageError(f"--engine: {', '.join(sorted(unknown))} is not one of {', '.join(ENGINES)}")
@@ -50,6 +53,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
         pytest.skip(missing)
     if found.name.startswith("cluster"):
         found.server = request.getfixturevalue("server")  # type: ignore[attr-defined]
+    if found.name == "lambda":
+        request.getfixturevalue("_function")
     return found
 
 
@@ -66,6 +71,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def _function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from .functions import LambdaEngine
+
+    engine = ENGINES["lambda"]
+    assert isinstance(engine, LambdaEngine)
+    engine.open(tmp_path_factory.mktemp("function"))
+    yield
+    engine.close()
 
 
 @pytest.fixture(autouse=True)

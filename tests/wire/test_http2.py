@@ -324,7 +324,11 @@ async def test_an_endpoint_sends_no_more_than_is_taken(client: EndpointClient) -
 
 
 def impatient(where: str) -> Http2Connection:
-    return Http2Connection(where, ping_every_s=0.1, idle_s=0.1)
+    return Http2Connection(where, ping_every_s=0.1)
+
+
+def brisk(where: str) -> Http2Connection:
+    return Http2Connection(where, ping_every_s=0.5, idle_s=0.1)
 
 
 async def test_a_server_that_falls_silent_is_given_up() -> None:
@@ -349,10 +353,10 @@ async def test_a_server_that_falls_silent_is_given_up() -> None:
 
 
 async def test_a_slow_handler_is_not_given_up_and_an_idle_connection_is_closed() -> None:
-    client = EndpointClient(1000, http2=Http2Transport(make=impatient))
+    client = EndpointClient(1000, http2=Http2Transport(make=brisk))
     async with serving(never) as servers:
         stream = await begin(client, servers.address, "Echo", b"")
-        await asyncio.sleep(0.5)  # some pings, which are answered
+        await asyncio.sleep(1.2)  # two pings, which are answered
         servers.all[0].answer(1)
         assert types(await rest(stream)) == ["OUTPUT", "END"]
         await until(servers.all[0].reader.at_eof)

@@ -83,9 +83,9 @@ const PAYMENT_RETRY = { initialRetryInterval: { milliseconds: 20 }, retryInterva
 async function pay(ctx: restate.Context, user: string, amount: number): Promise<boolean> {
   const key = await ctx.run("choose payment key", () => randomUUID());
   const confirmation = ctx.awakeable(paymentConfirmation);
-  const status = await ctx.run("charge", () => charge(key, user, amount, confirmation.id), PAYMENT_RETRY);
-  if (status !== "pending") return status === "charged";
   try {
+    const status = await ctx.run("charge", () => charge(key, user, amount, confirmation.id), PAYMENT_RETRY);
+    if (status !== "pending") return status === "charged";
     const answer = await confirmation.promise.orTimeout({ hours: 1 });
     if (answer.approved) return true;
   } catch (error) {

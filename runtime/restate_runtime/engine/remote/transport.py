@@ -74,8 +74,8 @@ class Address:
         """
         if url.startswith("arn:"):
             if _FUNCTION.fullmatch(url) is None:
-                form = "arn:aws:lambda:REGION:ACCOUNT:function:NAME:1"
-                raise ValueError(f"'{url}' is no version of a function: write an ARN with the version at its end, {form}")
+                example = "arn:aws:lambda:REGION:ACCOUNT:function:NAME:1"
+                raise ValueError(f"'{url}' is no version of a function: write an ARN with the version at its end, {example}")
             return Address(url, http1, tuple((headers or {}).items()))
         try:
             parts = urlsplit(url)
