@@ -198,6 +198,8 @@ class Platform:
             self._idle.remove(sandbox)
         if work is not None and not work.answer.done():
             work.answer.set_result(failed(self.broken or '{"errorMessage": "the process ended", "errorType": "Runtime.ExitError"}'))
+        if self._waiting:
+            self._start()
 
     async def _invoke(self, request: web.Request) -> web.Response:
         if request.match_info["function"] != self.arn:
