@@ -19,10 +19,11 @@ def _engines() -> dict[str, Engine]:
     found = {engine.name: engine for engine in embedded}
     if importlib.util.find_spec("restate") is not None:
         from .cluster import ClusterEngine
+        from .gateway import GatewayEngine
         from .remote import remote
 
         found |= {engine.name: engine for engine in remote}
-        for engine in (ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
+        for engine in (ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True), GatewayEngine("gateway")):
             found[engine.name] = engine
     return found
 
@@ -48,7 +49,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    if found.name.startswith("cluster"):
+    if found.name.startswith(("cluster", "gateway")):
         found.server = request.getfixturevalue("server")  # type: ignore[attr-defined]
     return found
 
