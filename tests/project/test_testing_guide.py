@@ -50,6 +50,18 @@ def test_every_word_of_a_double_is_in_the_guide() -> None:
 
     words = {name for kind in (Answers, Double) for name in vars(kind) if not name.startswith("_")} | {"returns", "raises", "never"}
     # What clients, contexts and handles call, not tests.
-    words -= {"begin_call", "begin_send", "call", "send", "take", "outcome", "settle", "result_of", "status_of", "kill_invocation"}
+    words -= {
+        "begin_call",
+        "begin_send",
+        "call",
+        "send",
+        "take",
+        "outcome",
+        "settle",
+        "result_of",
+        "status_of",
+        "kill_invocation",
+        "cancel_invocation",
+    }
     words -= {"all_calls", "settled", "killed", "invocation", "method", "reject_awakeable"}
     assert {word for word in words if word not in PAGE} == set()
