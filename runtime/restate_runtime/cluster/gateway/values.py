@@ -59,7 +59,7 @@ class Values:
 def _decoded(kind: type[Message], data: bytes) -> Any:
     try:
         message = kind.FromString(data)
-        pool: Any = message.DESCRIPTOR.file.pool  # which stubs type as that of protobuf's implementation
+        pool: Any = message.DESCRIPTOR.file.pool
         return json_format.MessageToDict(message, descriptor_pool=pool)
     except (DecodeError, TypeError):
         return _bytes(data)
