@@ -5,12 +5,14 @@ Without plugins nothing of pluggy is loaded: starting up is most of the time tha
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import lint
+from .faults import ExtensionFault
 from .messages import Flavour
 from .model import Contract, Finding
 from .options import OptionError, Options
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from .hooks import OutputFile
 
 __all__ = ["Extensions"]
+
+T = TypeVar("T")
 
 _BUILT_IN = {
     "protobuf": ("protobuf", "ProtobufFlavour"),
@@ -47,21 +51,35 @@ class Extensions:
 
     def change(self, contract: Contract) -> Contract:
         """What the plugins make of the contract, one after the other."""
-        if self._manager is not None:
-            plugins = self._manager.get_plugins()
-            for plugin in self._sorted(plugins):
-                hook = self._manager.subset_hook_caller("change", plugins - {plugin})
-                for changed in hook(contract=contract, options=self._options):
-                    contract = changed
+        for name in self._names():
+            for changed in self._call(name, "change", contract=contract, options=self._options):
+                contract = _wanted(changed, Contract, name, "change")
         return contract
 
     def check(self, contract: Contract) -> list[Finding]:
         """Every finding, of our rules and of the plugins'."""
-        return [*lint.check(contract), *self._each("check", contract=contract, options=self._options)]
+        found = self._each("check", contract=contract, options=self._options)
+        return [*lint.check(contract), *(_wanted(finding, Finding, name, "check") for name, finding in found)]
 
-    def files(self, contract: Contract, render: Callable[..., str]) -> list[OutputFile]:
-        """The files of plugins."""
-        return list(self._each("files", contract=contract, options=self._options, render=render))
+    def files(self, contract: Contract, render: Callable[..., str], taken: Iterable[str]) -> list[OutputFile]:
+        """The files of plugins, beside those whose names are taken.
+
+        Raises:
+            ExtensionFault: a plugin fails, or gives a file that is there already.
+        """
+        if self._manager is None:
+            return []
+        from .hooks import OutputFile
+
+        files = []
+        names = set(taken)
+        for name, item in self._each("files", contract=contract, options=self._options, render=render):
+            file = _wanted(item, OutputFile, name, "files")
+            if not file.insertion_point and file.name in names:
+                raise ExtensionFault(f"the plugin '{name}' gives {file.name}, which is there already", "RST010")
+            names.add(file.name)
+            files.append(file)
+        return files
 
     @cached_property
     def template_folders(self) -> list[Path]:
@@ -71,17 +89,26 @@ class Extensions:
             return folders
         from pathlib import Path
 
-        return [*folders, *map(Path, self._each("template_folders"))]
+        return [*folders, *(Path(folder) for _, folder in self._each("template_folders"))]
 
-    def _each(self, hook: str, **arguments: Any) -> Iterable[Any]:
-        if self._manager is None:
-            return []
-        # The last registered comes first in pluggy.
-        return [item for items in reversed(getattr(self._manager.hook, hook)(**arguments)) for item in items]
+    def _names(self) -> list[str]:
+        """The plugins in the order of the options."""
+        return [] if self._manager is None else [name for name, _ in self._manager.list_name_plugin()]
 
-    def _sorted(self, plugins: set[Any]) -> list[Any]:
+    def _each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """What the plugins list, with the name of each one's."""
+        found: list[tuple[str, Any]] = []
+        for name in self._names():
+            with _blaming(name, hook):
+                found += [(name, item) for items in self._call(name, hook, **arguments) for item in items]
+        return found
+
+    def _call(self, name: str, hook: str, **arguments: Any) -> list[Any]:
+        """What one plugin answers; nothing where it has no such hook."""
         assert self._manager is not None
-        return [plugin for _, plugin in self._manager.list_name_plugin() if plugin in plugins]
+        others = self._manager.get_plugins() - {self._manager.get_plugin(name)}
+        with _blaming(name, hook):
+            return list(self._manager.subset_hook_caller(hook, others)(**arguments))
 
     def _flavour(self) -> Flavour:
         name = self._options.messages
@@ -93,7 +120,7 @@ class Extensions:
             if plugin == name and not _entry_points(name):
                 continue
             self._register(plugin)
-            for found in self._each("message_flavours"):
+            for _, found in self._each("message_flavours"):
                 if found.name == name:
                     return found  # type: ignore[no-any-return]
         import difflib
@@ -119,7 +146,33 @@ class Extensions:
         except OptionError:
             raise
         except Exception as error:
-            raise OptionError(f"the plugin '{name}' does not load: {type(error).__name__}: {error}") from None
+            reason = " ".join(str(error).split())
+            raise OptionError(f"the plugin '{name}' does not load: {type(error).__name__}: {reason}") from None
+
+
+@contextlib.contextmanager
+def _blaming(plugin: str, hook: str) -> Iterator[None]:
+    """Says whose fault it is."""
+    try:
+        yield
+    except ExtensionFault:
+        raise
+    except Exception as error:
+        import traceback  # not for those without plugins
+        from pathlib import Path
+
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        here = Path(frame.filename).parent == Path(__file__).parent
+        place = "" if here else f" ({Path(frame.filename).name}:{frame.lineno})"
+        message = f"the plugin '{plugin}' fails in its hook '{hook}': {type(error).__name__}: {error}{place}"
+        raise ExtensionFault(message, "RST010") from None
+
+
+def _wanted(item: Any, kind: type[T], plugin: str, hook: str) -> T:
+    if isinstance(item, kind):
+        return item
+    given, wanted = (f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}" for name in (type(item).__name__, kind.__name__))
+    raise ExtensionFault(f"the plugin '{plugin}' gives {given} in its hook '{hook}', where {wanted} is wanted", "RST010")
 
 
 def _entry_points(name: str) -> list[Any]:

@@ -255,8 +255,14 @@ EARLIER = (
         "`messages=betterproto` and `messages=betterproto2` ask the library itself for the names of its classes: "
         "`pip install 'protoc-gen-restate[betterproto2]'`.",
     ),
+    (
+        "RST009",
+        "Templates work",
+        "A template of `templates=` or of a plugin is faulty, or asks for what is not there. The message has its file and line.",
+    ),
+    ("RST010", "Plugins work", "A hook of a plugin raised an exception, or gave something else than it has to."),
 )
-"""Codes that come up before there is a contract to check: code, title, advice."""
+"""Codes that come up before there is a contract to check, or after: code, title, advice."""
 
 RULES = (
     Rule(

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from . import __version__
 from .build import build
+from .faults import ExtensionFault
 from .load import LoadError, load
 from .messages import Flavour, FlavourError
 from .model import Contract, Finding, Level
@@ -45,6 +46,8 @@ def respond(data: bytes) -> bytes:
         response.error = f"--restate_opt: {error} [RST004]"
     except FlavourError as error:
         response.error = f"--restate_opt: {error} [RST008]"
+    except ExtensionFault as error:
+        response.error = f"{error} [{error.code}]"
     except LoadError as error:
         response.error = _report(error.findings)
     except Exception as error:  # protoc shows a plugin's error, and a traceback would tell its user nothing
@@ -88,7 +91,7 @@ def _generate(request: Request, response: plugin_pb2.CodeGeneratorResponse) -> N
             response.file.add(name=name, content=content)
     if options.init_files:
         _add_init_files(response)
-    for item in extensions.files(contract, renderer.render):
+    for item in extensions.files(contract, renderer.render, {item.name for item in response.file}):
         response.file.add(name=item.name, content=item.content, insertion_point=item.insertion_point)
 
 

@@ -44,18 +44,19 @@ class Renderer:
 
     def render(self, template: str, /, **values: object) -> str:
         """The text that a template gives, for plugins."""
-        return self._environment.get_template(template).render(values)
+        from .templating import rendered
+
+        return rendered(self._environment, template, values)
 
     @cached_property
     def _text(self) -> Callable[[ModulePage], str]:
         if not self._folders:
             return module
-        from .templating import TEMPLATES
+        from .templating import TEMPLATES, rendered
 
         if not any((folder / path.name).is_file() for folder in self._folders for path in TEMPLATES.iterdir()):
             return module
-        template = self._environment.get_template("module.py.j2")
-        return lambda page: template.render(page=page)
+        return lambda page: rendered(self._environment, "module.py.j2", {"page": page})
 
     @cached_property
     def _environment(self) -> jinja2.Environment:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import CASES, INCLUDE, ROOT, protoc
+import pytest
+
+from .conftest import CASES, INCLUDE, ROOT, findings, protoc
 
 EXAMPLES = ROOT / "docs" / "examples" / "generator"
 CASE = CASES / "services"
@@ -122,3 +124,55 @@ def test_a_plugin_that_breaks_is_named(tmp_path: Path) -> None:
     flags = ["--restate_opt=plugins=broken", "services/shop.proto"]
     done = protoc(tmp_path / "out", *flags, includes=(CASE, INCLUDE), environment={"PYTHONPATH": str(tmp_path)})
     assert "the plugin 'broken' does not load: ModuleNotFoundError: No module named 'nothing_of_that_name' [RST004]" in done.stderr
+
+
+FAULTY_PLUGINS = {
+    "def files(contract):\n    raise ValueError('boom')": "fails in its hook 'files': ValueError: boom (faulty.py:4)",
+    "def files():\n    return [OutputFile('services/shop_restate.py', '')]": "gives services/shop_restate.py, which is there already",
+    "def files(contract):\n    return ['page.md']": "gives a str in its hook 'files', where an OutputFile is wanted",
+    "def files(contract):\n    return 3": "fails in its hook 'files': TypeError: 'int' object is not iterable",
+    "def check(contract):\n    return ['wrong']": "gives a str in its hook 'check', where a Finding is wanted",
+    "def change(contract):\n    return 3": "gives an int in its hook 'change', where a Contract is wanted",
+}
+
+
+@pytest.mark.parametrize("hook", FAULTY_PLUGINS)
+def test_a_plugins_own_faults_are_its_own(hook: str, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(f"from protoc_gen_restate.hooks import OutputFile, hookimpl\n@hookimpl\n{hook}\n")
+    flags = ["--restate_opt=plugins=faulty", "services/shop.proto"]
+    done = protoc(tmp_path / "out", *flags, includes=(CASE, INCLUDE), environment={"PYTHONPATH": str(tmp_path)})
+    assert findings(done.stderr) == f"the plugin 'faulty' {FAULTY_PLUGINS[hook]} [RST010]\n"
+
+
+FAULTY_TEMPLATES = {
+    "# fine\n{% for %}\n": "2: TemplateSyntaxError: Expected an expression, got 'end of statement block'",
+    "# fine\n\n{{ nothing }}\n": "3: UndefinedError: 'nothing' is undefined",
+    "{{ 1 / 0 }}\n": "1: ZeroDivisionError: division by zero",
+    "# fine\n{% include 'none.j2' %}\n": "2: TemplateNotFound: ",
+}
+
+
+@pytest.mark.parametrize("template", FAULTY_TEMPLATES)
+def test_a_faulty_template_is_named_with_its_line(template: str, tmp_path: Path) -> None:
+    (tmp_path / "base.py.j2").write_text(template)
+    done = protoc(tmp_path / "out", f"--restate_opt=templates={tmp_path}", "services/shop.proto", includes=(CASE, INCLUDE))
+    assert findings(done.stderr).startswith(f"{tmp_path / 'base.py.j2'}:{FAULTY_TEMPLATES[template]}")
+    assert done.stderr.endswith(" [RST009]\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_plugins_faulty_template_is_named_too(tmp_path: Path) -> None:
+    (tmp_path / "page.j2").write_text("one\n{{ service.nothing }}\n")
+    (tmp_path / "faulty.py").write_text(
+        "from pathlib import Path\n"
+        "from protoc_gen_restate.hooks import OutputFile, hookimpl\n"
+        "@hookimpl\n"
+        "def template_folders():\n    return [Path(__file__).parent]\n"
+        "@hookimpl\n"
+        "def files(contract, render):\n"
+        "    return [OutputFile('page.md', render('page.j2', service=contract.files[0].services[0]))]\n"
+    )
+    flags = ["--restate_opt=plugins=faulty", "services/shop.proto"]
+    done = protoc(tmp_path / "out", *flags, includes=(CASE, INCLUDE), environment={"PYTHONPATH": str(tmp_path)})
+    assert f"{tmp_path / 'page.j2'}:2: UndefinedError: " in findings(done.stderr)
+    assert done.stderr.endswith("[RST009]\n")
