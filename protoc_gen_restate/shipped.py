@@ -18,6 +18,7 @@ SHIPPED = {
     "dev/restate/events.proto": "5702300b52293128ed2ec6970fcbce63b0b04060996ae41b0387af4a4a3f9140",
     "dev/restate/options.proto": "f15a1e1664d2280537e41ef3b05908619aaf312631db7a8ccf0837ae9437be79",
     "dev/restate/services.proto": "a9811abf0e8090d5dd9643edeb07001f67eb0f59096f9e428168da75ba901463",
+    "dev/restate/wire.proto": "36bbd46ea51b996081a664d0d881cb29b558a9b71510693dcdf5a2ce799d888d",
 }
 
 
