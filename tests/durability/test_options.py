@@ -36,6 +36,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "deployment": ("http://a:1, http://b:2", '["http://a:1", "http://b:2"]', ("http://a:1", "http://b:2")),
     "batch_size": ("1", "1", 1),
     "accept_data_loss": ("yes", "true", True),
+    "request_identity_private_key": ("key.pem", '"key.pem"', Path("key.pem")),
     "dev": ("on", "true", True),
 }
 
