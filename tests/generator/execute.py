@@ -95,8 +95,8 @@ class Memory:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
-    def get_state(self, name: str) -> Any:
-        return self.values.get(name)
+    async def get_state(self, name: str, read: Any) -> Any:
+        return read(self.values.get(name))
 
     def set_state(self, name: str, value: Any) -> None:
         self.values[name] = value

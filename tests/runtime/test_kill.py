@@ -232,3 +232,43 @@ async def test_a_deep_chain_of_calls(sample: Sample) -> None:
         await handle.kill()
         await aborted(handle.result())
         assert open_keys(runtime) == []
+
+
+async def test_everybody_who_waits_is_told(sample: Sample) -> None:
+    """The caller that made the call, one that shares its idempotency key, one that attached to it, and callers outside."""
+    tree(sample)
+
+    @sample.script
+    async def shares(ctx: Any) -> str:
+        try:
+            await begin(ctx, sample.scripts["leaf"], "k", idempotency_key="once")
+        except TerminalError as error:
+            return error.code.name
+        return ""
+
+    @sample.script
+    async def attaches(ctx: Any) -> str:
+        try:
+            await ctx.invocation(ctx.headers["id"]).result()
+        except TerminalError as error:
+            return error.code.name
+        return ""
+
+    async with sample.start() as runtime:
+        callers = [send(runtime, shares)]
+        await until(lambda: runtime.inspector.invocations(service="sample.v1.Counter"))
+        id = runtime.inspector.invocations(service="sample.v1.Counter")[0]["id"]
+        callers += [send(runtime, shares), send(runtime, attaches, headers={"id": id})]
+        outside = [
+            asyncio.ensure_future(runtime.invocation(id).result()),
+            begin(runtime, sample.scripts["leaf"], "k", idempotency_key="once"),
+        ]
+        await until(lambda: open_keys(runtime) == ["", "", "", "k"])
+        await asyncio.sleep(0.02)
+        await runtime.kill(id)
+        for caller in callers:
+            assert (await caller.result()).text == '"ABORTED"'
+        for waiting in outside:
+            await aborted(waiting)
+        with pytest.raises(TerminalError, match="ABORTED"):
+            await begin(runtime, sample.scripts["leaf"], "k", idempotency_key="once")  # the recorded result

@@ -60,6 +60,8 @@ async def test_background_and_delayed_calls_need_no_answer(double: Double) -> No
     assert [await now.status(), await later.status()] == ["completed", "scheduled"]
     await later.kill()
     assert double.killed == [await later.invocation_id()]
+    await now.cancel()
+    assert double.cancelled == [await now.invocation_id()]
     with pytest.raises(AssertionError, match=r"sample.v1.Counter/Add was called, and the test has no answer for it"):
         await now.result()
     double.on(counter.add).returns(Number(value=3))
@@ -348,3 +350,19 @@ async def test_what_a_context_checks_in_a_runtime_it_checks_here(double: Double)
     assert await select(never=ctx.sleep(timedelta.max), soon=ctx.sleep(SECOND)) == ("soon", None)
     ctx.set("number", 255, serde=Hex())
     assert await ctx.get("number", Hex()) == 255
+
+
+@pytest.mark.rule("R15")
+async def test_cancellations_are_noted(double: Double) -> None:
+    ctx = double.context(UnkeyedContext)
+    counter = CounterClient(ctx)
+    handle = counter.add.in_background(AddRequest(name="a"))
+    id = await handle.invocation_id()
+    handle.cancel()
+    ctx.cancel(id)
+    assert double.cancelled == [id, id]
+    with pytest.raises(TerminalError, match="no invocation's id"):
+        ctx.cancel("nonsense")
+    counter_sync = CounterSyncClient(double)
+    counter_sync.add.in_background(AddRequest(name="a")).cancel()
+    assert double.cancelled[2:] == [double.all_calls[-1].invocation_id]

@@ -270,6 +270,8 @@ class Runtime:
         invocation = await self._completed(invocation_id, "only a completed one can be restarted")
         target = invocation.target
         method = machinery.registry.resolve(target.service, target.method)
+        if method.run_once:
+            raise _refused(invocation_id, invocation, "a workflow runs once for each key: purge it, and start it again")
         request = machinery.request_of(invocation)
         id = machinery.driver.new_id()
         shared = Target(target.service, target.method, target.key, method.shared)
