@@ -16,7 +16,7 @@ import msgspec
 from .engine.options import Options
 from .engine.runtime import Runtime
 
-__all__ = ["DEFAULT_ADMIN", "DEFAULT_INGRESS", "serve_forever"]
+__all__ = ["DEFAULT_ADMIN", "DEFAULT_INGRESS", "serve_forever", "stop_on_signals"]
 
 DEFAULT_INGRESS = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:9070"
@@ -46,7 +46,7 @@ def serve_forever(app: _Servable, options: Options, *, json_output: bool = False
 
 async def _serve(app: _Servable, options: Options, json_output: bool) -> None:
     stop = asyncio.Event()
-    _stop_on_signals(asyncio.get_running_loop(), stop)
+    stop_on_signals(asyncio.get_running_loop(), stop)
 
     def announce(runtime: Runtime) -> None:
         sys.stdout.write((_as_json(runtime) if json_output else _as_text(runtime)) + "\n")
@@ -55,7 +55,8 @@ async def _serve(app: _Servable, options: Options, json_output: bool) -> None:
     await app.serve(options, announce, stop)
 
 
-def _stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """SIGTERM and Ctrl-C set the event; a second signal, or a stop that takes too long, ends the process."""
     signalled = False
 
     # Not the loop's own handlers: those wait for a handler that blocks the loop.

@@ -31,7 +31,7 @@ from restate_runtime.statuses import code_of
 from .engines import Outer, Running
 from .services import make_app
 
-__all__ = ["ClusterEngine", "Server", "find_server"]
+__all__ = ["ClusterEngine", "OnCluster", "Server", "find_server"]
 
 ROOT = Path(__file__).parents[2]
 SINGLETON_KEY = "_"
@@ -234,7 +234,7 @@ def _error(status: int, data: bytes) -> Exception:
     return TerminalError(str(body["message"]), code)
 
 
-class _OnCluster:
+class OnCluster:
     def __init__(self, server: Server, http_11: bool) -> None:
         self._server = server
         self._http_11 = http_11
@@ -296,7 +296,7 @@ class ClusterEngine:
     @contextlib.asynccontextmanager
     async def start(self, folder: Path) -> AsyncIterator[Running]:
         assert self.server is not None, "the session's fixture starts it"
-        running = _OnCluster(self.server, self._http_11)
+        running = OnCluster(self.server, self._http_11)
         await running.start()
         await running.register()
         try:

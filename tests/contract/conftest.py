@@ -20,10 +20,12 @@ def _engines() -> dict[str, Engine]:
     if importlib.util.find_spec("restate") is not None:
         from .cluster import ClusterEngine
         from .functions import LambdaEngine
+        from .gateway import GatewayEngine
         from .remote import remote
 
         found |= {engine.name: engine for engine in remote}
-        for engine in (LambdaEngine(), ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True)):
+        clusters = ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True), GatewayEngine("gateway")
+        for engine in (LambdaEngine(), *clusters):
             found[engine.name] = engine
     return found
 
@@ -49,7 +51,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    if found.name.startswith("cluster"):
+    if found.name.startswith(("cluster", "gateway")):
         found.server = request.getfixturevalue("server")  # type: ignore[attr-defined]
     if found.name == "lambda":
         request.getfixturevalue("_function")

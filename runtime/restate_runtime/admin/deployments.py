@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from ..engine.protocol import Engine
+from ..engine.protocol import Engine, settled
 from ..errors import Code, RuntimeFault, TerminalError
 from ..web.errors import CallError, json_response
 from ..web.server import read_body
@@ -28,7 +28,7 @@ class _Registration(msgspec.Struct, forbid_unknown_fields=True):
 async def deployments(engine: Engine, request: web.BaseRequest) -> web.Response:
     """GET lists all, POST registers one: 201 where it is new or has changed, 200 where all is as before."""
     if request.method == "GET":
-        return json_response(engine.inspector.deployments())
+        return json_response(await settled(engine.inspector.deployments()))
     try:
         wanted = msgspec.json.decode(await read_body(request, _LARGEST_BODY), type=_Registration)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -45,7 +45,7 @@ async def deployments(engine: Engine, request: web.BaseRequest) -> web.Response:
 
 async def deployment(engine: Engine, request: web.BaseRequest, id: str) -> web.Response:
     """GET describes one, DELETE forgets it, with `?force=true` although invocations began on it."""
-    row = next((row for row in engine.inspector.deployments() if row["id"] == id), None)
+    row = next((row for row in await settled(engine.inspector.deployments()) if row["id"] == id), None)
     if row is None:
         raise TerminalError(f"there is no deployment '{id[:100]}'", Code.NOT_FOUND)
     if request.method == "GET":

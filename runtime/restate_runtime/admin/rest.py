@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ..engine.protocol import Engine
+from ..engine.protocol import Engine, settled
 from ..errors import Code, TerminalError
 from ..web.errors import CallError, json_response
 from ..web.server import Server, listen, path_parts, read_body
@@ -57,21 +57,21 @@ class _Admin:
                 return json_response({"status": "ok"})
             case ["services"]:
                 _expect(request, "GET")
-                return json_response(self._inspector.services())
+                return json_response(await settled(self._inspector.services()))
             case ["services", name]:
                 if request.method == "PATCH":
                     return await self._modify(request, name)
                 _expect(request, "GET", "PATCH")
-                return json_response(self._service(name))
+                return json_response(await self._service(name))
             case ["services", service, "state"]:
                 _expect(request, "GET")
-                return json_response(self._state(service, None))
+                return json_response(await self._state(service, None))
             case ["services", service, "state", key]:
                 _expect(request, "GET")
-                return json_response(self._state(service, key))
+                return json_response(await self._state(service, key))
             case ["services", service, "state", key, name]:
                 _expect(request, "GET")
-                return json_response(self._state_value(service, key, name))
+                return json_response(await self._state_value(service, key, name))
             case ["deployments"]:
                 _expect(request, "GET", "POST")
                 return await deployments(self._engine, request)
@@ -80,10 +80,10 @@ class _Admin:
                 return await deployment(self._engine, request, id)
             case ["invocations"]:
                 _expect(request, "GET")
-                return json_response(self._invocations(request))
+                return json_response(await self._invocations(request))
             case ["invocations", invocation_id]:
                 _expect(request, "GET")
-                return json_response(self._describe(invocation_id))
+                return json_response(await self._describe(invocation_id))
             case ["invocations", invocation_id, "restart-as-new"]:
                 _expect(request, "PATCH")
                 new_id = await asyncio.shield(asyncio.ensure_future(self._engine.restart(invocation_id)))
@@ -99,8 +99,8 @@ class _Admin:
                 return await _done(self._engine.settle_awakeable(awakeable_id, None, await read_reason(request, self._limit)))
         raise CallError(f"the admin API has nothing at '{request.path[:200]}'", Code.NOT_FOUND)
 
-    def _service(self, name: str) -> dict[str, Any]:
-        for row in self._inspector.services():
+    async def _service(self, name: str) -> dict[str, Any]:
+        for row in await settled(self._inspector.services()):
             if row["name"] == name:
                 return row
         self._engine.registry.resolve(name, "")  # says that there is no such service, with the nearest name
@@ -111,24 +111,24 @@ class _Admin:
             change = msgspec.json.decode(await read_body(request, self._limit), type=_Change)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CallError(f'the body is no change of a service, such as {{"public": false}}: {error}', Code.INVALID_ARGUMENT) from None
-        self._service(name)
+        await self._service(name)
         await asyncio.shield(asyncio.ensure_future(self._engine.set_public(name, change.public)))
-        return json_response(self._service(name))
+        return json_response(await self._service(name))
 
-    def _state(self, service: str, key: str | None) -> list[dict[str, Any]]:
-        rows = self._inspector.state(service, key)
+    async def _state(self, service: str, key: str | None) -> list[dict[str, Any]]:
+        rows = await settled(self._inspector.state(service, key))
         if not rows:  # a service that is no longer bound may have state all the same
-            self._service(service)
+            await self._service(service)
         return rows
 
-    def _state_value(self, service: str, key: str, name: str) -> dict[str, Any]:
-        rows = self._inspector.state(service, key, name)
+    async def _state_value(self, service: str, key: str, name: str) -> dict[str, Any]:
+        rows = await settled(self._inspector.state(service, key, name))
         if not rows:
-            self._service(service)
+            await self._service(service)
             raise TerminalError(f"{service} has no state '{name}' for the key '{key}'", Code.NOT_FOUND)
         return rows[0]
 
-    def _invocations(self, request: web.BaseRequest) -> list[dict[str, Any]]:
+    async def _invocations(self, request: web.BaseRequest) -> list[dict[str, Any]]:
         query = request.query
         for name in query:
             if name not in _FILTERS:
@@ -140,10 +140,11 @@ class _Admin:
         limit = query.get("limit", str(_DEFAULT_LIMIT))
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= _LARGEST_LIMIT):
             raise CallError(f"limit: '{limit[:20]}' is no number from 1 to {_LARGEST_LIMIT}", Code.INVALID_ARGUMENT)
-        return self._inspector.invocations(service=query.get("service"), key=query.get("key"), statuses=statuses, limit=int(limit))
+        found = self._inspector.invocations(service=query.get("service"), key=query.get("key"), statuses=statuses, limit=int(limit))
+        return await settled(found)
 
-    def _describe(self, invocation_id: str) -> dict[str, Any]:
-        row = self._inspector.describe(invocation_id)
+    async def _describe(self, invocation_id: str) -> dict[str, Any]:
+        row = await settled(self._inspector.describe(invocation_id))
         if row is None:
             raise TerminalError(f"there is no invocation '{invocation_id[:100]}'", Code.NOT_FOUND)
         return row

@@ -16,6 +16,7 @@ from .calls import call, send
 from .deployments import deployments
 from .doctor import doctor, explain
 from .endpoint import endpoint
+from .gateway import gateway
 from .identity import identity
 from .look import invocations, state
 from .serve import serve
@@ -40,7 +41,7 @@ def cli() -> None:
     """Hosts, calls and looks at services that are described by .proto contracts."""
 
 
-for _command in (serve, endpoint, call, send, services, state, doctor, explain, invocations, awakeables, deployments, identity):
+for _command in (serve, endpoint, gateway, call, send, services, state, doctor, explain, invocations, awakeables, deployments, identity):
     cli.add_command(_command)
 
 

@@ -18,7 +18,7 @@ from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
 from ..serde import RAW, Value, encode
 from ..transcode import from_json, to_json
-from .protocol import Engine
+from .protocol import Engine, find_method, settled
 from .registry import HostedMethod
 
 __all__ = ["BuiltinCall", "BuiltinMethod", "Builtins"]
@@ -107,12 +107,12 @@ class Builtins:
 
 
 async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) -> Message:
-    method = engine.registry.resolve(request.service, request.method)
+    method = await find_method(engine, request.service, request.method)
     method.check_public()
     call = _carrying(method, request)
     call.idempotency_key = given.idempotency_key
     call.headers = given.headers
-    submission = engine.submit(call, background=True, retention_s=given.retention_s)
+    submission = await settled(engine.submit(call, background=True, retention_s=given.retention_s))
     await submission.on_disk
     return InvokeResponse(id=submission.invocation_id)
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol, TypeVar
 
+from ..errors import TerminalError
 from ..handler.client import OutgoingCall
 from ..serde import Value
 from .options import Options
-from .registry import Registry
+from .registry import HostedMethod, Registry
 
-__all__ = ["Engine", "Inspector", "Submission"]
+__all__ = ["Engine", "Inspector", "Look", "Submission", "find_method", "settled"]
+
+T = TypeVar("T")
+Rows = list[dict[str, Any]]
+
+
+async def settled(found: T | Awaitable[T]) -> T:
+    """An answer, whether the engine has it at once or has to ask for it."""
+    return await found if isinstance(found, Awaitable) else found
 
 
 class Submission(Protocol):
@@ -71,8 +80,26 @@ class Inspector(Protocol):
         ...
 
 
+class Look(Protocol):
+    """An `Inspector`, or one like it that has to ask somebody else."""
+
+    def services(self) -> Rows | Awaitable[Rows]: ...
+
+    def invocations(
+        self, *, service: str | None = None, key: str | None = None, statuses: Sequence[str] = (), limit: int = 100
+    ) -> Rows | Awaitable[Rows]: ...
+
+    def describe(self, invocation_id: str) -> dict[str, Any] | None | Awaitable[dict[str, Any] | None]: ...
+
+    def state(self, service: str, key: str | None, name: str | None = None) -> Rows | Awaitable[Rows]: ...
+
+    def deployments(self) -> Rows | Awaitable[Rows]: ...
+
+
 class Engine(Protocol):
     """Takes calls from outside and answers once they are durable.
+
+    An engine in this process answers at once; one that stands for another process answers with something to await (`settled`).
 
     Every method that takes an invocation's id raises `TerminalError` with NOT_FOUND for an unknown one and INVALID_ARGUMENT for a
     malformed one.
@@ -85,25 +112,31 @@ class Engine(Protocol):
     def registry(self) -> Registry: ...
 
     @property
-    def inspector(self) -> Inspector: ...
+    def inspector(self) -> Look: ...
 
-    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> Submission:
-        """Takes a call. Raises TerminalError when it is refused."""
+    async def refresh(self) -> None:
+        """Brings the registry up to date, where services are hosted that this process is not told of."""
+        ...
+
+    def submit(
+        self, call: OutgoingCall, *, background: bool, retention_s: float | None = None
+    ) -> Submission | asyncio.Future[Submission]:
+        """Takes a call, in the order of these. Raises TerminalError when it is refused."""
         ...
 
     def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
         """The result of an invocation, once there is one."""
         ...
 
-    def output(self, invocation_id: str) -> bytes | None:
+    def output(self, invocation_id: str) -> bytes | None | Awaitable[bytes | None]:
         """The result of a completed invocation, `None` while there is none. Raises the TerminalError that it failed with."""
         ...
 
-    def method_of(self, invocation_id: str) -> tuple[str, str]:
+    def method_of(self, invocation_id: str) -> tuple[str, str] | Awaitable[tuple[str, str]]:
         """Service and method of an invocation, to decode its result."""
         ...
 
-    def status(self, invocation_id: str) -> str:
+    def status(self, invocation_id: str) -> str | Awaitable[str]:
         """The status as it is committed."""
         ...
 
@@ -164,3 +197,16 @@ class Engine(Protocol):
     async def remove_deployment(self, id: str, *, force: bool = False) -> None:
         """Forgets a deployment. Raises FAILED_PRECONDITION while invocations began on it, unless `force` is given."""
         ...
+
+
+async def find_method(engine: Engine, service: str, method: str) -> HostedMethod:
+    """The method of that name; it may have come a moment ago.
+
+    Raises:
+        TerminalError: NOT_FOUND, with the nearest name.
+    """
+    try:
+        return engine.registry.resolve(service, method)
+    except TerminalError:
+        await engine.refresh()
+    return engine.registry.resolve(service, method)

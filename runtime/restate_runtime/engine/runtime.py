@@ -92,6 +92,9 @@ class Runtime:
         """Reads what is committed."""
         return self._machinery.inspector
 
+    async def refresh(self) -> None:
+        """Nothing to do: the registry is always up to date."""
+
     @property
     def data_dir(self) -> Path:
         """Where its files are."""

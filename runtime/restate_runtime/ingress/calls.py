@@ -92,7 +92,7 @@ class Calls:
             _check_query(request, ())
         kind = _kind(request, address)
         timeout_s = timeout_of(request.headers)
-        submission = await self._submit(request, address, kind, background=False)
+        submission = await self._submit(request, address, kind, timeout_s, background=False)
         headers = {INVOCATION_ID: submission.invocation_id}
         assert submission.result is not None
         return await answer(encoder(address.method, kind, headers), submission.result, timeout_s, headers)
@@ -104,22 +104,26 @@ class Calls:
             delay_ms = _delay(request)
         kind = _kind(request, address)
         timeout_s = timeout_of(request.headers)
-        submission = await self._submit(request, address, kind, background=True, delay_ms=delay_ms)
+        submission = await self._submit(request, address, kind, timeout_s, background=True, delay_ms=delay_ms)
         await wait(submission.on_disk, timeout_s)
         accepted = {"invocationId": submission.invocation_id}
         if address.by_name:
             accepted["status"] = "PreviouslyAccepted" if submission.attached else "Accepted"
         return json_response(accepted, 202, {INVOCATION_ID: submission.invocation_id})
 
-    async def _submit(self, request: web.BaseRequest, address: Address, kind: str, *, background: bool, delay_ms: int = 0) -> Submission:
+    async def _submit(
+        self, request: web.BaseRequest, address: Address, kind: str, timeout_s: float | None, *, background: bool, delay_ms: int = 0
+    ) -> Submission:
         order = request.headers.get(ORDER)
         if order is None:
             call, retention_s = await self._outgoing(request, address, kind, delay_ms)
-            return self._engine.submit(call, background=background, retention_s=retention_s)
-        async with self._turns.turn(order) as turn:
-            call, retention_s = await self._outgoing(request, address, kind, delay_ms)
-            await turn.wait()
-            return self._engine.submit(call, background=background, retention_s=retention_s)
+            taken = self._engine.submit(call, background=background, retention_s=retention_s)
+        else:
+            async with self._turns.turn(order) as turn:
+                call, retention_s = await self._outgoing(request, address, kind, delay_ms)
+                await turn.wait()
+                taken = self._engine.submit(call, background=background, retention_s=retention_s)
+        return await wait(taken, timeout_s) if isinstance(taken, asyncio.Future) else taken
 
     async def _outgoing(self, request: web.BaseRequest, address: Address, kind: str, delay_ms: int) -> tuple[OutgoingCall, float | None]:
         headers = request.headers

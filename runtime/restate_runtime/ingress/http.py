@@ -8,7 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ..engine.builtin import BuiltinCall, BuiltinMethod, Builtins
-from ..engine.protocol import Engine
+from ..engine.protocol import Engine, find_method, settled
 from ..errors import Code, TerminalError
 from ..transcode import to_json
 from ..web.errors import CallError, error_response, json_response
@@ -107,7 +107,7 @@ class _Ingress:
                 return await self._output(request, invocation_id)
             case ["restate", "invocation", invocation_id, "status"]:
                 _expect(request, "GET")
-                return json_response({"status": self._engine.status(invocation_id)}, headers={INVOCATION_ID: invocation_id})
+                return json_response({"status": await settled(self._engine.status(invocation_id))}, headers={INVOCATION_ID: invocation_id})
             case ["restate", "invocation", invocation_id, "cancel"]:  # whoever holds the id may: it cannot be guessed
                 _expect(request, "POST")
                 await asyncio.shield(asyncio.ensure_future(self._engine.cancel(invocation_id)))
@@ -129,7 +129,9 @@ class _Ingress:
             case [service, method] | [service, method, "send" | "event"] if service and method and service != "restate":
                 if self._builtins.resolve(service, method) is not None:
                     raise CallError(f"the built-in method {service}/{method} has neither /send nor /event", Code.NOT_FOUND)
-                self._engine.registry.resolve(service, method)
+                await find_method(self._engine, service, method)
+                if self._revision != self._engine.registry.revision:
+                    return await self.handle(request)  # it has just come
             case ["restate", "call" | "send" as form, *_]:
                 raise CallError(
                     f"nothing is served at '{request.path[:200]}': call by name with POST /restate/{form}/SERVICE/METHOD, or where there "
@@ -145,33 +147,34 @@ class _Ingress:
         _expect(request, "POST")
         builtin = self._builtins.resolve(service, method)
         if builtin is None:
-            return await self._calls.answer(request, Address(self._engine.registry.resolve(service, method), form, by_name=True, key=key))
+            found = await find_method(self._engine, service, method)
+            return await self._calls.answer(request, Address(found, form, by_name=True, key=key))
         if key is not None or form is not Form.CALL:
             raise CallError(f"the built-in method {service}/{method} takes no key, and is only called", Code.INVALID_ARGUMENT)
         return await self._call_builtin(request, builtin, by_name=True)
 
     async def _attach(self, request: web.BaseRequest, invocation_id: str) -> web.Response:
-        headers, encode = self._decoder(request, invocation_id)
+        headers, encode = await self._decoder(request, invocation_id)
         return await answer(encode, self._engine.attach(invocation_id), timeout_of(request.headers), headers)
 
     async def _output(self, request: web.BaseRequest, invocation_id: str) -> web.Response:
-        headers, encode = self._decoder(request, invocation_id)
+        headers, encode = await self._decoder(request, invocation_id)
         try:
-            payload = self._engine.output(invocation_id)
+            payload = await settled(self._engine.output(invocation_id))
         except TerminalError as error:
             return error_response(error.message, error.code, headers=headers, source="invocation")
         if payload is None:
-            status = self._engine.status(invocation_id)
+            status = await settled(self._engine.status(invocation_id))
             message = f"the invocation {invocation_id} has no result yet: it is {status}"
             return error_response(message, Code.UNAVAILABLE, status=_NOT_READY, headers=headers)
         return encode(payload)
 
-    def _decoder(self, request: web.BaseRequest, invocation_id: str) -> tuple[dict[str, str], Callable[[bytes], web.Response]]:
-        service, method = self._engine.method_of(invocation_id)
+    async def _decoder(self, request: web.BaseRequest, invocation_id: str) -> tuple[dict[str, str], Callable[[bytes], web.Response]]:
+        service, method = await settled(self._engine.method_of(invocation_id))
         headers = {INVOCATION_ID: invocation_id, METHOD: f"{service}/{method}"}
         if PROTO in request.headers.get("Accept", ""):
             return headers, lambda payload: web.Response(body=payload, content_type=PROTO, headers=headers)
-        return headers, encoder(self._engine.registry.resolve(service, method), JSON, headers)
+        return headers, encoder(await find_method(self._engine, service, method), JSON, headers)
 
 
 def _wrong_verb(request: web.BaseRequest, allowed: str) -> CallError:

@@ -1,0 +1,80 @@
+"""`gateway`: the ingress of the contracts in front of a Restate cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+
+from ..errors import RuntimeFault
+
+if TYPE_CHECKING:
+    from ..descriptors import ServiceDescriptor
+
+__all__ = ["gateway"]
+
+_ADMIN_PORT = 9070
+
+
+@click.command()
+@click.option("--cluster", metavar="URL", required=True, help="The cluster's ingress.")
+@click.option("--cluster-admin", metavar="URL", help=f"Its admin API.  [default: port {_ADMIN_PORT} of the same host]")
+@click.option(
+    "--ingress", metavar="HOST:PORT", default="127.0.0.1:8180", show_default=True, help="Where to serve calls; port 0 takes a free one."
+)
+@click.option(
+    "--admin", metavar="HOST:PORT", default="127.0.0.1:9170", show_default=True, help="Where to serve the admin API; port 0 takes a free one."
+)
+@click.option(
+    "--descriptors",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Contracts of services whose endpoints send none along, from protoc --include_imports --descriptor_set_out; repeatable.",
+)
+@click.option("--json", "json_output", is_flag=True, help="Print the addresses as JSON.")
+def gateway(cluster: str, cluster_admin: str | None, ingress: str, admin: str, descriptors: tuple[Path, ...], json_output: bool) -> None:
+    """Serves the contracts of the services on a Restate cluster.
+
+    Calls in JSON or protobuf, background calls and events are served as `serve` serves them, with the key taken from the message, and
+    so is the admin API; the cluster keeps and runs everything. One line with the addresses is printed once it serves.
+    """
+    try:
+        from ..cluster.gateway.discovery import read_descriptors
+    except ModuleNotFoundError as error:
+        raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
+    contracts = read_descriptors(descriptors)
+    asyncio.run(_serve(cluster, cluster_admin or _beside(cluster), ingress, admin, contracts, json_output))
+
+
+async def _serve(
+    cluster: str, cluster_admin: str, ingress: str, admin: str, contracts: Mapping[str, ServiceDescriptor], json_output: bool
+) -> None:
+    from ..cluster.gateway import gateway as serving
+    from ..serving import stop_on_signals
+
+    stop = asyncio.Event()
+    stop_on_signals(asyncio.get_running_loop(), stop)
+    async with serving(cluster, cluster_admin, ingress=ingress, admin=admin, contracts=contracts) as running:
+        addresses = {"ingress": running.ingress_url, "admin": running.admin_url, "cluster": cluster}
+        if json_output:
+            line = msgspec.json.encode(addresses | {"pid": os.getpid()}).decode()
+        else:
+            line = "gateway: " + ", ".join(f"{name} {value}" for name, value in addresses.items())
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+def _beside(cluster: str) -> str:
+    """The admin API's usual place."""
+    parts = urlsplit(cluster)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{_ADMIN_PORT}" if parts.hostname else cluster

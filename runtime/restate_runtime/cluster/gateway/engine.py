@@ -1,0 +1,299 @@
+"""A cluster as an `Engine`: what the ingress and the admin API of this project are served on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from ...descriptors import ServiceKind
+from ...engine.options import Options
+from ...engine.protocol import Submission
+from ...engine.registry import HostedMethod, Registry
+from ...envelope import open_envelope, seal
+from ...errors import Code, RuntimeFault, TerminalError
+from ...handler.client import OutgoingCall
+from ...serde import RAW, Value, same
+from .client import Cluster, literal, part
+from .discovery import Directory
+from .ids import awaiting, check_invocation_id
+from .inspector import STATUSES, ClusterInspector
+
+__all__ = ["SINGLETON_KEY", "ClusterEngine"]
+
+SINGLETON_KEY = "_"
+_PROTO = "application/proto"
+_PREVIOUSLY = "PreviouslyAccepted"
+_NOT_READY = 470
+_COMPLETED = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A call that the cluster has taken: it is durable there."""
+
+    invocation_id: str
+    attached: bool
+    result: asyncio.Future[bytes] | None
+    on_disk: asyncio.Future[None]
+
+
+class ClusterEngine:
+    """Implements `Engine` over a cluster's HTTP.
+
+    Args:
+        cluster: where everything happens.
+        directory: what it hosts.
+    """
+
+    def __init__(self, cluster: Cluster, directory: Directory) -> None:
+        self.options = Options()
+        self.inspector = ClusterInspector(cluster, directory)
+        self._cluster = cluster
+        self._directory = directory
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._results: dict[str, asyncio.Task[bytes]] = {}
+        self._last: dict[tuple[str, str], asyncio.Task[Any]] = {}
+
+    @property
+    def registry(self) -> Registry:
+        """The services of the cluster, as they were when it was last asked."""
+        return self._directory.registry
+
+    async def refresh(self) -> None:
+        """Asks the cluster for its services."""
+        await self._directory.refresh()
+
+    async def stop(self) -> None:
+        """Whoever waits for the cluster waits no more; what it has taken goes on there."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have gone
+
+    # --- calls
+
+    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> asyncio.Future[Submission]:
+        """Sends a call to the cluster; done once it is durable there. Calls of one key arrive in the order of these.
+
+        Raises:
+            TerminalError: it is refused here.
+        """
+        method = self.registry.resolve(call.service, call.method)
+        method.check_public()
+        if retention_s is not None:
+            raise TerminalError(
+                "idempotency-retention-period: on a Restate cluster the service says how long a completed call is kept, not the call",
+                Code.UNIMPLEMENTED,
+            )
+        key, payload = (call.key, call.payload) if call.descriptor is not None else method.addressed(call.payload, call.key)
+        if method.kind is ServiceKind.SINGLETON:
+            key = SINGLETON_KEY
+        path = "/restate/send/" + "/".join(part(item) for item in (call.service, key, call.method) if item is not None)
+        if background and call.delay_ms:
+            path += f"?delay={call.delay_ms}ms"
+        headers = _headers(call, method)
+        if not background and "idempotency-key" not in headers:
+            headers["idempotency-key"] = f"call-{secrets.token_hex(16)}"  # its result is kept until it is fetched
+        lane = None if key is None else (call.service, key)
+        before = None if lane is None else self._last.get(lane)
+        task = self._begin(self._send(path, payload, headers, background, before))
+        if lane is not None:
+            self._last[lane] = task
+            task.add_done_callback(lambda task: self._last.pop(lane) if self._last.get(lane) is task else None)
+        return task
+
+    async def _send(
+        self, path: str, payload: bytes, headers: dict[str, str], background: bool, before: asyncio.Task[Any] | None
+    ) -> Submission:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        answer = await self._cluster.ingress("POST", path, payload, headers)
+        accepted = answer.json()
+        if not isinstance(accepted, dict) or "invocationId" not in accepted:
+            raise ConnectionError("what answers at --cluster is no Restate cluster")
+        id = str(accepted["invocationId"])
+        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        on_disk.set_result(None)
+        return Taken(id, accepted.get("status") == _PREVIOUSLY, None if background else self.attach(id), on_disk)
+
+    def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
+        """The result of an invocation, once there is one; all who wait for it share one request."""
+        task = self._results.get(invocation_id)
+        if task is None:
+            task = self._results[invocation_id] = self._begin(self._result(invocation_id))
+            task.add_done_callback(lambda _: self._results.pop(invocation_id, None))
+        return task
+
+    async def _result(self, invocation_id: str) -> bytes:
+        check_invocation_id(invocation_id)
+        return (await self._cluster.ingress("GET", f"/restate/invocation/{invocation_id}/attach")).body
+
+    async def output(self, invocation_id: str) -> bytes | None:
+        """The result of a completed invocation, `None` while there is none."""
+        check_invocation_id(invocation_id)
+        answer = await self._cluster.ingress("GET", f"/restate/invocation/{invocation_id}/output")
+        return None if answer.status == _NOT_READY else answer.body
+
+    # --- invocations
+
+    async def method_of(self, invocation_id: str) -> tuple[str, str]:
+        """Service and method of an invocation."""
+        row = await self._row(invocation_id)
+        return row["target_service_name"], row["target_handler_name"]
+
+    async def status(self, invocation_id: str) -> str:
+        """The status as the cluster says it, in this project's words."""
+        status = str((await self._row(invocation_id))["status"])
+        return STATUSES.get(status, status)
+
+    async def _row(self, invocation_id: str) -> dict[str, Any]:
+        check_invocation_id(invocation_id)
+        columns = "target_service_name, target_handler_name, status"
+        rows = await self._cluster.query(f"select {columns} from sys_invocation where id = {literal(invocation_id)}")
+        if not rows:
+            raise _unknown(invocation_id)
+        return rows[0]
+
+    async def cancel(self, invocation_id: str) -> None:
+        """Asks an invocation to stop."""
+        await self._change(invocation_id, "cancel", (_COMPLETED,))
+
+    async def kill(self, invocation_id: str) -> None:
+        """Ends an invocation."""
+        await self._change(invocation_id, "kill", (_COMPLETED,))
+
+    async def pause(self, invocation_id: str) -> None:
+        """Takes a running or waiting invocation out of memory; the cluster does it as soon as it can."""
+        if await self.status(invocation_id) != "paused":
+            await self._change(invocation_id, "pause")
+
+    async def resume(self, invocation_id: str) -> None:
+        """Lets a paused or backing-off invocation try again now."""
+        status = await self.status(invocation_id)
+        if status not in ("paused", "backing-off"):
+            raise TerminalError(f"the invocation {invocation_id} is {status}: only a paused one can be resumed", Code.FAILED_PRECONDITION)
+        await self._change(invocation_id, "resume")
+
+    async def purge(self, invocation_id: str) -> None:
+        """Forgets a completed invocation."""
+        await self._change(invocation_id, "purge")
+
+    async def restart(self, invocation_id: str) -> str:
+        """Makes a new invocation of a completed one's request."""
+        status = await self.status(invocation_id)
+        if status != "completed":
+            raise TerminalError(f"the invocation {invocation_id} is {status}, not completed", Code.FAILED_PRECONDITION)
+        return str((await self._change(invocation_id, "restart-as-new"))["new_invocation_id"])
+
+    async def _change(self, invocation_id: str, verb: str, nothing_to_do: tuple[int, ...] = ()) -> Any:
+        check_invocation_id(invocation_id)
+        answer = await self._cluster.ask_admin("PATCH", f"/invocations/{invocation_id}/{verb}")
+        if answer.status == 404:
+            raise _unknown(invocation_id)
+        if answer.status >= 400 and answer.status not in nothing_to_do:
+            raise self._cluster.refusal(answer)
+        return answer.json()
+
+    # --- awakeables
+
+    async def settle_awakeable(self, awakeable_id: str, value: Value | None, reason: str | None = None) -> None:
+        """Resolves or rejects an awakeable.
+
+        Raises:
+            TerminalError: NOT_FOUND for an unknown id, ALREADY_EXISTS where it was settled otherwise before.
+        """
+        found = awaiting(awakeable_id)
+        if found is None:
+            raise TerminalError(f"there is no awakeable '{awakeable_id[:100]}'", Code.NOT_FOUND)
+        service, settled = await self._awakeable(awakeable_id, *found)
+        verb = "reject" if value is None else "resolve"
+        if value is None:
+            body, kind = (reason or "").encode(), "text/plain"
+        elif self._directory.sealed(service):
+            body, kind = seal(value), "application/octet-stream"
+        else:
+            body, kind = value.data, "application/json" if value.tag == "json" else "application/octet-stream"
+        if settled is None:
+            await self._cluster.ingress("POST", f"/restate/awakeables/{awakeable_id}/{verb}", body, {"content-type": kind})
+        elif not _same(settled, verb, body):
+            raise TerminalError(f"the awakeable {awakeable_id} was settled otherwise before", Code.ALREADY_EXISTS)
+
+    async def _awakeable(self, awakeable_id: str, invocation_id: str, index: int) -> tuple[str, tuple[str, bytes] | None]:
+        """The service of its invocation, and how it was settled."""
+        rows = await self._cluster.query(f"select target_service_name from sys_invocation where id = {literal(invocation_id)}")
+        if not rows:
+            raise TerminalError(f"there is no awakeable '{awakeable_id}'", Code.NOT_FOUND)
+        service = str(rows[0]["target_service_name"])
+        return service, await self.inspector.settlement(invocation_id, index)
+
+    # --- services and deployments
+
+    async def set_public(self, service: str, public: bool | None) -> None:
+        """Opens or closes a service to callers outside, at the cluster."""
+        if public is None:
+            raise TerminalError("a Restate cluster keeps no default to go back to: say public or private", Code.UNIMPLEMENTED)
+        await self._cluster.admin("PATCH", f"/services/{part(service)}", {"public": public})
+        await self.refresh()
+
+    async def register_deployment(self, url: str, *, force: bool = False, http1: bool = False) -> dict[str, Any]:
+        """Registers an endpoint at the cluster, which has to reach it under this URL."""
+        body: dict[str, Any] = {"uri": url, "force": force}
+        answer = await self._cluster.ask_admin("POST", "/deployments", body | ({"use_http_11": True} if http1 else {}))
+        if answer.status in (404, 409):
+            raise TerminalError(answer.message, Code.FAILED_PRECONDITION)
+        if 400 <= answer.status <= 500:
+            raise RuntimeFault("RT0601", answer.message)
+        if answer.status > 500:
+            raise self._cluster.refusal(answer)
+        await self.refresh()
+        id = answer.json()["id"]
+        row = next((row for row in await self.inspector.deployments() if row["id"] == id), None)
+        if row is None:
+            raise TerminalError(f"the deployment {id} has gone again", Code.NOT_FOUND)
+        return row | {"created": answer.status == 201}
+
+    async def remove_deployment(self, id: str, *, force: bool = False) -> None:
+        """Forgets a deployment."""
+        if not force:
+            pinned = next((row["pinned_invocations"] for row in await self.inspector.deployments() if row["id"] == id), 0)
+            if pinned:
+                raise TerminalError(
+                    f"{pinned} invocations began on the deployment {id} and are not completed: wait for them, or use force",
+                    Code.FAILED_PRECONDITION,
+                )
+        await self._cluster.admin("DELETE", f"/deployments/{part(id)}?force=true")
+        await self.refresh()
+
+
+def _same(settled: tuple[str, bytes], verb: str, body: bytes) -> bool:
+    if settled[0] != verb or verb == "reject":
+        return settled == (verb, body)
+    first, second = open_envelope(settled[1]), open_envelope(body)
+    return same(first, second) or (RAW in (first.tag, second.tag) and first.data == second.data)
+
+
+def _headers(call: OutgoingCall, method: HostedMethod) -> dict[str, str]:
+    headers = {name.lower(): value for name, value in (call.headers or {}).items()}
+    if method.descriptor is not None:
+        headers["content-type"] = _PROTO
+    if call.idempotency_key is not None:
+        headers["idempotency-key"] = call.idempotency_key
+    return headers
+
+
+def _unknown(invocation_id: str) -> TerminalError:
+    return TerminalError(f"there is no invocation {invocation_id}", Code.NOT_FOUND)

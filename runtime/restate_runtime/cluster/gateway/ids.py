@@ -1,0 +1,51 @@
+"""Restate's ids, as far as a gateway looks into them.
+
+An invocation's id is `inv_1`, a partition key of 64 bits in eleven digits of base 62, and 128 bits in twenty-two. An awakeable's is
+`sign_1`, then base64url of the same 24 bytes and the signal's index: from it follows the invocation that waits for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from ...errors import Code, TerminalError
+
+__all__ = ["awaiting", "check_invocation_id"]
+
+_INVOCATION = re.compile(r"inv_1[0-9A-Za-z]{33}")
+_AWAKEABLE = re.compile(r"sign_1[0-9A-Za-z_-]{38}")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def check_invocation_id(text: str) -> None:
+    """Refuses what is no invocation's id.
+
+    Raises:
+        TerminalError: INVALID_ARGUMENT.
+    """
+    if _INVOCATION.fullmatch(text) is None:
+        raise TerminalError(f"'{text[:100]}' is no invocation's id", Code.INVALID_ARGUMENT)
+
+
+def awaiting(awakeable_id: str) -> tuple[str, int] | None:
+    """The id of the invocation that an awakeable is of, and the signal's index; `None` where the text is no awakeable's id."""
+    if _AWAKEABLE.fullmatch(awakeable_id) is None:
+        return None
+    try:
+        raw = base64.b64decode(awakeable_id.removeprefix("sign_1") + "==", altchars=b"-_")
+    except binascii.Error:
+        return None
+    if len(raw) != 28:
+        return None
+    return f"inv_1{_base62(raw[:8], 11)}{_base62(raw[8:24], 22)}", int.from_bytes(raw[24:], "big")
+
+
+def _base62(raw: bytes, width: int) -> str:
+    number = int.from_bytes(raw, "little")
+    digits = ""
+    while number:
+        number, digit = divmod(number, 62)
+        digits = _DIGITS[digit] + digits
+    return digits.rjust(width, _DIGITS[0])

@@ -1,0 +1,42 @@
+"""The suite's App on a Restate cluster, called through a connection to the gateway."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from restate_runtime import connect
+from restate_runtime.cluster.gateway import gateway
+
+from .cluster import ClusterEngine, OnCluster
+from .engines import Outer, Running
+
+__all__ = ["GatewayEngine"]
+
+
+class _ThroughGateway:
+    def __init__(self, behind: OnCluster, connection: Any) -> None:
+        self._behind = behind
+        self._connection = connection
+
+    @property
+    def caller(self) -> Outer:
+        caller: Outer = self._connection
+        return caller
+
+    async def restart(self) -> None:
+        await self._behind.restart()
+
+
+class GatewayEngine(ClusterEngine):
+    """A Restate server on one node, with the gateway in front of it."""
+
+    @contextlib.asynccontextmanager
+    async def start(self, folder: Path) -> AsyncIterator[Running]:
+        assert self.server is not None, "the session's fixture starts it"
+        async with super().start(folder) as behind:
+            assert isinstance(behind, OnCluster)
+            async with gateway(self.server.ingress, self.server.admin) as running, connect(running.ingress_url) as connection:
+                yield _ThroughGateway(behind, connection)
