@@ -30,7 +30,11 @@ _ADMIN_PORT = 9070
     "--ingress", metavar="HOST:PORT", default="127.0.0.1:8180", show_default=True, help="Where to serve calls; port 0 takes a free one."
 )
 @click.option(
-    "--admin", metavar="HOST:PORT", default="127.0.0.1:9170", show_default=True, help="Where to serve the admin API; port 0 takes a free one."
+    "--admin",
+    metavar="HOST:PORT",
+    default="127.0.0.1:9170",
+    show_default=True,
+    help="Where to serve the admin API; port 0 takes a free one.",
 )
 @click.option(
     "--descriptors",

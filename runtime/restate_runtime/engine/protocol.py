@@ -74,7 +74,6 @@ class Inspector(Protocol):
         """Rows of `state` with `type` and decoded `value_json`, sorted by key and name; every key where `key` is `None`."""
         ...
 
-
     def deployments(self) -> list[dict[str, Any]]:
         """Rows of sys_deployment with their `services`, oldest first."""
         ...
@@ -89,7 +88,7 @@ class Look(Protocol):
         self, *, service: str | None = None, key: str | None = None, statuses: Sequence[str] = (), limit: int = 100
     ) -> Rows | Awaitable[Rows]: ...
 
-    def describe(self, invocation_id: str) -> dict[str, Any] | None | Awaitable[dict[str, Any] | None]: ...
+    def describe(self, invocation_id: str) -> dict[str, Any] | Awaitable[dict[str, Any] | None] | None: ...
 
     def state(self, service: str, key: str | None, name: str | None = None) -> Rows | Awaitable[Rows]: ...
 
@@ -118,9 +117,7 @@ class Engine(Protocol):
         """Brings the registry up to date, where services are hosted that this process is not told of."""
         ...
 
-    def submit(
-        self, call: OutgoingCall, *, background: bool, retention_s: float | None = None
-    ) -> Submission | asyncio.Future[Submission]:
+    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> Submission | asyncio.Future[Submission]:
         """Takes a call, in the order of these. Raises TerminalError when it is refused."""
         ...
 
@@ -128,7 +125,7 @@ class Engine(Protocol):
         """The result of an invocation, once there is one."""
         ...
 
-    def output(self, invocation_id: str) -> bytes | None | Awaitable[bytes | None]:
+    def output(self, invocation_id: str) -> bytes | Awaitable[bytes | None] | None:
         """The result of a completed invocation, `None` while there is none. Raises the TerminalError that it failed with."""
         ...
 

@@ -120,7 +120,7 @@ class ClusterInspector:
         columns = "index, entry_type, name, entry_json, appended_at"
         # `index` is a word of SQL.
         return await self._cluster.query(
-            f'select {columns.replace("index", chr(34) + "index" + chr(34))} from sys_journal '
+            f"select {columns.replace('index', chr(34) + 'index' + chr(34))} from sys_journal "
             f'where id = {literal(invocation_id)} order by "index"'
         )
 

@@ -71,7 +71,9 @@ def journal_rows(
         elif kind == "Signal":
             index = _signal_index(entry)
             name = "cancel" if index == 1 else f"signal {index if index is not None else _signal_name(entry)}"
-            signals.append({"index": None, "entry": name, "at": row.get("appended_at"), "completed": True} | _result(values, entry, service))
+            signals.append(
+                {"index": None, "entry": name, "at": row.get("appended_at"), "completed": True} | _result(values, entry, service)
+            )
         else:
             completion = entry.get("completion_id")
             if completion in open_commands:
