@@ -34,7 +34,7 @@ _ADMIN_PORT = 9070
     metavar="HOST:PORT",
     default="127.0.0.1:9170",
     show_default=True,
-    help="Where to serve the admin API; port 0 takes a free one.",
+    help="Where to serve the admin API; likewise.",
 )
 @click.option(
     "--descriptors",
