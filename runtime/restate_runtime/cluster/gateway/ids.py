@@ -1,7 +1,7 @@
 """Restate's ids, as far as a gateway looks into them.
 
-An invocation's id is `inv_1`, a partition key of 64 bits in eleven digits of base 62, and 128 bits in twenty-two. An awakeable's is
-`sign_1`, then base64url of the same 24 bytes and the signal's index: from it follows the invocation that waits for it.
+An invocation's id is `inv_1`, a partition key of 64 bits in eleven digits of base 62, and 128 bits in twenty-two, both little-endian. An
+awakeable's is `sign_1`, then base64url of the same 24 bytes and the signal's index: from it follows the invocation that waits for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 
 from ...errors import Code, TerminalError
 
-__all__ = ["awaiting", "check_invocation_id"]
+__all__ = ["awaiting", "awakeable_id", "check_invocation_id"]
 
 _INVOCATION = re.compile(r"inv_1[0-9A-Za-z]{33}")
 _AWAKEABLE = re.compile(r"sign_1[0-9A-Za-z_-]{38}")
@@ -40,6 +40,20 @@ def awaiting(awakeable_id: str) -> tuple[str, int] | None:
     if len(raw) != 28:
         return None
     return f"inv_1{_base62(raw[:8], 11)}{_base62(raw[8:24], 22)}", int.from_bytes(raw[24:], "big")
+
+
+def awakeable_id(invocation_id: str, index: int) -> str:
+    """The id of an awakeable of an invocation; `awaiting` takes it apart again."""
+    digits = invocation_id.removeprefix("inv_1")
+    raw = _bytes(digits[:11], 8) + _bytes(digits[11:], 16) + index.to_bytes(4, "big")
+    return "sign_1" + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _bytes(digits: str, length: int) -> bytes:
+    number = 0
+    for digit in digits:
+        number = number * 62 + _DIGITS.index(digit)
+    return number.to_bytes(length, "little")
 
 
 def _base62(raw: bytes, width: int) -> str:

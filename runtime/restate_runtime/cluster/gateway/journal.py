@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from ...identifiers import FIRST_AWAKEABLE_INDEX
 from ...statuses import code_of
+from .ids import awakeable_id
 from .values import Values
 
 __all__ = ["journal_rows", "settlement"]
@@ -22,6 +25,7 @@ _NAMES = {
 _STATE = {"GetLazyState": "get", "GetEagerState": "get", "SetState": "set", "ClearState": "clear"}
 _PROMISE = {"GetPromise": "get", "PeekPromise": "peek", "CompletePromise": "complete"}
 _CANCEL = "CANCEL"
+_LAST_S = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
 
 def settlement(journal: Iterable[Mapping[str, Any]], index: int) -> tuple[str, bytes] | None:
@@ -69,18 +73,21 @@ def journal_rows(
                 shown["completed"] = False
                 open_commands[completion] = (shown, _target(entry))
         elif kind == "Signal":
-            index = _signal_index(entry)
-            name = "cancel" if index == 1 else f"signal {index if index is not None else _signal_name(entry)}"
-            signals.append(
-                {"index": None, "entry": name, "at": row.get("appended_at"), "completed": True} | _result(values, entry, service)
-            )
+            shown = {"index": None, "entry": _signal(invocation["id"], entry), "at": row.get("appended_at"), "completed": True}
+            signals.append(shown | _result(values, entry, service))
         else:
             completion = entry.get("completion_id")
             if completion in open_commands:
                 shown, target = open_commands.pop(completion)
                 shown["completed"] = True
                 shown |= _result(values, entry, service, target)
-    return commands + signals, [str(shown["entry"]) for shown, _ in open_commands.values()]
+    waiting_for = [str(shown["entry"]) for shown, _ in open_commands.values()]
+    waiting_for += [
+        f"awakeable {awakeable_id(invocation['id'], index)}"
+        for index in invocation.get("suspended_waiting_for_signals") or ()
+        if isinstance(index, int) and index >= FIRST_AWAKEABLE_INDEX
+    ]
+    return commands + signals, waiting_for
 
 
 def _entry(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -147,6 +154,8 @@ def _command(values: Values, kind: str, entry: Mapping[str, Any], service: str, 
                 return {}
             shown: dict[str, Any] = {"request": values.payload(*target, "request", _data(request.get("parameter")))}
             return shown | ({"invoked_id": request["invocation_id"]} if isinstance(request.get("invocation_id"), str) else {})
+        case "Sleep" if isinstance(entry.get("wake_up_time"), int):
+            return {"wakeup_at": datetime.fromtimestamp(min(entry["wake_up_time"] / 1000, _LAST_S), UTC).isoformat(timespec="milliseconds")}
         case _:
             return {}
 
@@ -177,12 +186,17 @@ def _signal_index(entry: Mapping[str, Any]) -> int | None:
             return None
 
 
-def _signal_name(entry: Mapping[str, Any]) -> str:
-    match entry.get("id", entry.get("signal_id")):
-        case {"Name": str(name)}:
-            return f"'{name}'"
-        case _:
-            return ""
+def _signal(invocation_id: str, entry: Mapping[str, Any]) -> str:
+    index = _signal_index(entry)
+    if index is None:
+        match entry.get("id", entry.get("signal_id")):
+            case {"Name": str(name)}:
+                return f"signal '{name}'"
+            case _:
+                return "signal"
+    if index >= FIRST_AWAKEABLE_INDEX:
+        return f"awakeable {awakeable_id(invocation_id, index)}"
+    return "cancel" if index == 1 else f"signal {index}"
 
 
 def _data(value: Any) -> bytes:

@@ -59,7 +59,8 @@ class Values:
 def _decoded(kind: type[Message], data: bytes) -> Any:
     try:
         message = kind.FromString(data)
-        return json_format.MessageToDict(message, descriptor_pool=message.DESCRIPTOR.file.pool)
+        pool: Any = message.DESCRIPTOR.file.pool
+        return json_format.MessageToDict(message, descriptor_pool=pool)
     except (DecodeError, TypeError):
         return _bytes(data)
 

@@ -1,0 +1,186 @@
+"""Calls through the gateway: the ingress of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import pytest
+from sample.v1.cart_pb2 import Item
+from sample.v1.cart_restate import BoardClient
+from sample.v1.sample_pb2 import AddRequest, KeyedText, Text
+from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
+
+from restate_runtime import App, Code, TerminalError, connect
+from restate_runtime.cluster.gateway import Gateway, gateway
+
+from ..cluster.hosted import Hosted, hosting
+from ..contract.cluster import Server, free_port
+from .conftest import Ask
+from .shop import Wall
+
+ADD = "/sample.v1.Counter/Add"
+
+
+@pytest.fixture
+def key() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.mark.rule("R32")
+async def test_json_and_protobuf_with_the_key_taken_from_the_message(ask: Ask, key: str) -> None:
+    first = await ask("POST", ADD, {"name": key, "amount": 2})
+    assert (first.status, first.json, first.headers["Content-Type"]) == (200, {"value": "2"}, "application/json")
+    assert first.headers["x-restate-id"].startswith("inv_1")
+    second = await ask("POST", ADD, AddRequest(name=key, amount=3).SerializeToString(), content_type="application/proto")
+    assert (second.status, second.body, second.headers["Content-Type"]) == (200, b"\x08\x05", "application/proto")
+
+
+@pytest.mark.rule("R32")
+async def test_a_background_call_and_its_result(ask: Ask, key: str) -> None:
+    sent = await ask("POST", f"{ADD}/send", {"name": key, "amount": 1})
+    assert sent.status == 202
+    id = sent.json["invocationId"]
+    attached = await ask("GET", f"/restate/invocation/{id}/attach")
+    assert (attached.status, attached.json, attached.headers["x-restate-method"]) == (200, {"value": "1"}, "sample.v1.Counter/Add")
+    assert (await ask("GET", f"/restate/invocation/{id}/output")).json == {"value": "1"}
+    assert (await ask("GET", f"/restate/invocation/{id}/status")).json == {"status": "completed"}
+
+
+@pytest.mark.rule("R32")
+async def test_a_delayed_call_has_no_result_yet(ask: Ask, key: str) -> None:
+    id = (await ask("POST", f"{ADD}/send?delay=15m", {"name": key})).json["invocationId"]
+    answer = await ask("GET", f"/restate/invocation/{id}/output")
+    assert answer.status == 470
+    assert answer.json["message"] == f"the invocation {id} has no result yet: it is scheduled"
+
+
+@pytest.mark.rule("R22")
+async def test_an_idempotency_key_makes_one_invocation(ask: Ask, key: str) -> None:
+    answers = [await ask("POST", ADD, {"name": key, "amount": 1}, idempotency_key=key) for _ in range(2)]
+    assert [answer.json for answer in answers] == [{"value": "1"}] * 2
+    assert len({answer.headers["x-restate-id"] for answer in answers}) == 1
+
+
+@pytest.mark.rule("R11")
+async def test_a_failure_keeps_code_message_and_source(ask: Ask, connection: Any) -> None:
+    answer = await ask("POST", "/sample.v1.Echo/Script", {"text": "too far"})
+    assert (answer.status, answer.json) == (400, {"code": "out_of_range", "message": "too far"})
+    assert answer.headers["x-restate-error-source"] == "invocation"
+    with pytest.raises(TerminalError) as raised:
+        await EchoClient(connection).script(Text(text="too far"))
+    assert raised.value == TerminalError("too far", Code.OUT_OF_RANGE)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "message"),
+    [
+        ("/sample.v1.Countr/Add", {}, {}, 404, "there is no service 'sample.v1.Countr'; did you mean 'sample.v1.Counter'?"),
+        ("/sample.v1.Counter/Ad", {}, {}, 404, "the service 'sample.v1.Counter' has no method 'Ad'; did you mean 'Add'?"),
+        (ADD, {"name": ""}, {}, 400, "sample.v1.Counter/Add: the key field 'name' is empty"),
+        (ADD, b"\xff", {"content_type": "application/proto"}, 400, None),
+        (ADD, b"", {"content_type": "text/plain"}, 415, None),
+        (ADD, {"name": "k"}, {"idempotency_retention_period": "5"}, 501, None),
+    ],
+)
+@pytest.mark.rule("R45")
+async def test_what_is_refused(ask: Ask, path: str, body: Any, headers: dict[str, str], status: int, message: str | None) -> None:
+    answer = await ask("POST", path, body, **headers)
+    assert answer.status == status
+    assert message is None or answer.json["message"] == message
+
+
+@pytest.mark.rule("R36")
+async def test_a_private_service_is_refused(front: Gateway, ask: Ask) -> None:
+    await front.engine.set_public("sample.v1.Echo", False)
+    try:
+        answer = await ask("POST", "/sample.v1.Echo/Call", {})
+        assert (answer.status, answer.json["code"]) == (403, "permission_denied")
+    finally:
+        await front.engine.set_public("sample.v1.Echo", True)
+    assert (await ask("POST", "/sample.v1.Echo/Call", {"text": "a"})).json == {"text": "a"}
+
+
+@pytest.mark.rule("R1")
+async def test_calls_of_one_key_keep_their_order(connection: Any, key: str) -> None:
+    counter = CounterClient(connection)
+    found = await asyncio.gather(*(counter.add(AddRequest(name=key, amount=1)) for _ in range(30)))
+    assert [number.value for number in found] == list(range(1, 31))
+
+
+async def test_a_singleton_hides_its_key(connection: Any, ask: Ask) -> None:
+    await LedgerClient(connection).append(Text(text="seen"))
+    assert "seen" in (await LedgerClient(connection).lines()).lines
+    assert (await ask("POST", "/restate/call/sample.v1.Ledger/_/Lines", {})).status == 400
+
+
+@pytest.mark.rule("R6")
+async def test_calls_by_name_in_binary(connection: Any, key: str) -> None:
+    add = connection.method("sample.v1.Counter/Add")
+    assert await add(AddRequest(name=key, amount=7).SerializeToString()) == b"\x08\x07"
+
+
+@pytest.mark.rule("R15")
+@pytest.mark.rule("R16")
+async def test_cancel_and_kill(connection: Any, key: str) -> None:
+    counter = CounterClient(connection)
+    for end, code in (("cancel", Code.CANCELLED), ("kill", Code.ABORTED)):
+        handle = counter.script.in_background(KeyedText(key=key))
+        waiting = asyncio.ensure_future(handle.result())
+        while await handle.status() not in ("running", "suspended"):
+            await asyncio.sleep(0.02)
+        await getattr(handle, end)()
+        with pytest.raises(TerminalError) as raised:
+            await waiting
+        assert raised.value.code is code
+        await getattr(handle, end)()  # nothing more to do
+
+
+@pytest.mark.parametrize(("id", "code"), [("inv_1" + "0" * 33, Code.NOT_FOUND), ("x' or 1=1 --", Code.INVALID_ARGUMENT)])
+async def test_ids_that_lead_nowhere(connection: Any, id: str, code: Code) -> None:
+    handle = connection.invocation(id)
+    for asked in (handle.status, handle.result, handle.cancel, handle.kill):
+        with pytest.raises(TerminalError) as raised:
+            await asked()
+        assert raised.value.code is code
+
+
+@pytest.mark.rule("R34")
+async def test_awakeables(front: Gateway, connection: Any, key: str) -> None:
+    handle = CounterClient(connection).script.in_background(KeyedText(key=key))
+    while not (rows := await front.engine.inspector.state("sample.v1.Counter", key, "awakeable")):
+        await asyncio.sleep(0.02)
+    id = rows[0]["value_json"]
+    await connection.resolve_awakeable(id, "here")
+    assert (await handle.result()).text == "here"
+    await connection.resolve_awakeable(id, "here")
+    for settle, code in (
+        (connection.resolve_awakeable(id, "there"), Code.ALREADY_EXISTS),
+        (connection.reject_awakeable(id, "no"), Code.ALREADY_EXISTS),
+        (connection.resolve_awakeable("sign_1" + "A" * 38, "x"), Code.NOT_FOUND),
+        (connection.resolve_awakeable("prom_1", "x"), Code.NOT_FOUND),
+    ):
+        with pytest.raises(TerminalError) as raised:
+            await settle
+        assert raised.value.code is code
+
+
+async def test_a_service_that_comes_later_is_found(server: Server) -> None:
+    async with (
+        gateway(server.ingress, server.admin) as front,
+        connect(front.ingress_url) as connection,
+        hosting(server, App(Wall())),
+    ):
+        await BoardClient(connection).write(Item(user="ada", name="new"))
+        assert (await BoardClient(connection).read()).names == ["new"]
+
+
+async def test_a_cluster_that_is_away(ask: Ask, hosted: Hosted) -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    async with gateway(gone, gone) as front, connect(front.ingress_url) as connection:
+        with pytest.raises(ConnectionError, match=f"no Restate cluster can be reached at {gone} \\(--cluster-admin\\)"):
+            await EchoClient(connection).call(Text(text="x"))
+    async with gateway(gone, hosted.server.admin) as front, connect(front.ingress_url) as connection:
+        with pytest.raises(ConnectionError, match=f"no Restate cluster can be reached at {gone} \\(--cluster\\)"):
+            await EchoClient(connection).call(Text(text="x"))
