@@ -161,7 +161,7 @@ async def foreign() -> AsyncIterator[str]:
         port = probe.getsockname()[1]
     config.bind = [f"127.0.0.1:{port}"]
     config.loglevel = "ERROR"
-    serving = asyncio.create_task(serve(restate_app([counter]), config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
+    serving = asyncio.create_task(serve(restate_app([counter]), config, shutdown_trigger=stop.wait))
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -265,6 +265,9 @@ class ClusterEngine:
             raise TerminalError("a Restate cluster keeps no default to go back to: say public or private", Code.UNIMPLEMENTED)
         await self._cluster.admin("PATCH", f"/services/{part(service)}", {"public": public})
         await self.refresh()
+        hosted = self.registry.services.get(service)
+        if public and hosted is not None and hosted.methods and all(method.private for method in hosted.methods.values()):
+            raise TerminalError(f"{service} stays private: its endpoint says so, at the cluster nobody else can", Code.FAILED_PRECONDITION)
 
     async def register_deployment(self, url: str, *, force: bool = False, http1: bool = False) -> dict[str, Any]:
         """Registers an endpoint at the cluster, which has to reach it under this URL."""
