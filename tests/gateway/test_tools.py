@@ -17,14 +17,18 @@ from restate import VirtualObject
 from restate import app as restate_app
 from restate.serde import BytesSerde
 from sample.v1 import sample_pb2
+from sample.v1.sample_restate import CounterClient
 
+from restate_runtime import App, connect
+from restate_runtime.cluster.gateway import gateway
 from restate_runtime.descriptor_set import pack, unpack
 from restate_runtime.descriptors import find_service
 
 from ..cli.conftest import Ran, run
-from ..cluster.hosted import Hosted
-from ..contract.cluster import Server, free_port
+from ..cluster.hosted import Hosted, hosting
+from ..contract.cluster import Server, find_server, free_port
 from .conftest import Command, command
+from .shop import Boxes
 
 
 @pytest.fixture
@@ -206,3 +210,47 @@ def test_mistakes(flags: list[str], said: str) -> None:
     assert done.status == 1
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.rule("R31")
+async def test_whoever_waits_when_it_stops_can_call_again(hosted: Hosted, key: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        async with gateway(hosted.server.ingress, hosted.server.admin) as front:
+            connection = await stack.enter_async_context(connect(front.ingress_url))
+            waiting = asyncio.ensure_future(CounterClient(connection).script(sample_pb2.KeyedText(key=key), idempotency_key=key))
+            while not (rows := await front.engine.inspector.state("sample.v1.Counter", key, "awakeable")):
+                await asyncio.sleep(0.02)
+        with pytest.raises(ConnectionError, match="the gateway is stopping"):
+            await waiting
+    async with gateway(hosted.server.ingress, hosted.server.admin) as front, connect(front.ingress_url) as connection:
+        await connection.resolve_awakeable(rows[0]["value_json"], "again")
+        assert (await CounterClient(connection).script(sample_pb2.KeyedText(key=key), idempotency_key=key)).text == "again"
+
+
+@pytest.mark.usefixtures("server")  # where there is no binary, this one skips as well
+async def test_a_cluster_that_is_killed_and_started_again(tmp_path: Path) -> None:
+    binary = find_server()
+    assert binary is not None
+    server = Server(binary, tmp_path)
+    try:
+        await asyncio.to_thread(server.start)
+        async with (
+            hosting(server, App(Boxes())),
+            gateway(server.ingress, server.admin) as front,
+            connect(front.ingress_url) as connection,
+        ):
+            counter = CounterClient(connection)
+            handle = counter.script.in_background(sample_pb2.KeyedText(key="a"))
+            waiting = asyncio.ensure_future(handle.result())
+            while not (rows := await front.engine.inspector.state("sample.v1.Counter", "a", "awakeable")):
+                await asyncio.sleep(0.02)
+            server.stop()
+            for asked in (waiting, counter.add(sample_pb2.AddRequest(name="b", amount=1)), handle.status()):
+                with pytest.raises(ConnectionError):
+                    await asked
+            await asyncio.to_thread(server.start)
+            await connection.resolve_awakeable(rows[0]["value_json"], "back")
+            assert (await handle.result()).text == "back"
+            assert (await counter.add(sample_pb2.AddRequest(name="b", amount=2))).value == 2
+    finally:
+        server.stop()

@@ -58,6 +58,7 @@ class ClusterEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._results: dict[str, asyncio.Task[bytes]] = {}
         self._last: dict[tuple[str, str], asyncio.Task[Any]] = {}
+        self._stopping = False
 
     @property
     def registry(self) -> Registry:
@@ -69,16 +70,25 @@ class ClusterEngine:
         await self._directory.refresh()
 
     async def stop(self) -> None:
-        """Whoever waits for the cluster waits no more; what it has taken goes on there."""
+        """Whoever waits for the cluster gets a ConnectionError; what it has taken goes on there."""
+        self._stopping = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._unless_stopped(work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise ConnectionError("the gateway is stopping; a retry under the same idempotency key is safe") from None
+            raise
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
