@@ -184,3 +184,40 @@ async def test_a_cluster_that_is_away(ask: Ask, hosted: Hosted) -> None:
     async with gateway(gone, hosted.server.admin) as front, connect(front.ingress_url) as connection:
         with pytest.raises(ConnectionError, match=f"no Restate cluster can be reached at {gone} \\(--cluster\\)"):
             await EchoClient(connection).call(Text(text="x"))
+
+
+@pytest.mark.rule("R36")
+async def test_what_the_app_closes_stays_closed(server: Server) -> None:
+    async with (
+        hosting(server, App(Wall(), private=[Wall])),
+        gateway(server.ingress, server.admin) as front,
+        connect(front.ingress_url) as caller,
+    ):
+        with pytest.raises(TerminalError) as raised:
+            await BoardClient(caller).read()
+        assert raised.value.code is Code.PERMISSION_DENIED
+        with pytest.raises(TerminalError, match="stays private"):
+            await front.engine.set_public("sample.v1.Board", True)
+
+
+@pytest.mark.rule("R35")
+async def test_an_event(ask: Ask) -> None:
+    answer = await ask("POST", "/sample.v1.Echo/Call/event", b"x")
+    assert (answer.status, answer.json["code"]) == (400, "failed_precondition")
+
+
+@pytest.mark.rule("R34")
+async def test_the_built_in_services(ask: Ask, key: str) -> None:
+    body = {"service": "sample.v1.Counter", "method": "Add", "json": {"name": key, "amount": 6}}
+    started = await ask("POST", "/dev.restate.Ingress/Invoke", body)
+    assert started.status == 200, started.body
+    assert (await ask("GET", f"/restate/invocation/{started.json['id']}/attach")).json == {"value": "6"}
+
+
+@pytest.mark.rule("R2")
+async def test_a_bounded_wait(connection: Any, ask: Ask, key: str) -> None:
+    answer = await ask("POST", "/sample.v1.Counter/Script", {"key": key}, connect_timeout_ms="300")
+    assert (answer.status, answer.json["code"]) == (504, "deadline_exceeded")
+    handle = connection.invocation(answer.headers["x-restate-id"])
+    assert await handle.status() in ("running", "suspended")
+    await handle.kill()

@@ -108,6 +108,14 @@ class Directory:
         """Whether the values of a service carry their tags: its endpoint is one of this project's."""
         return METADATA in (self.services.get(service, {}).get("metadata") or {})
 
+    def takes_json(self, service: str, method: str) -> bool:
+        """Whether a method takes nothing but JSON, as some of Restate's SDKs have it for contracts too."""
+        for handler in self.services.get(service, {}).get("handlers", ()):
+            if handler["name"] == method:
+                taken = (handler.get("input_description") or "").lower()
+                return "json" in taken and "proto" not in taken and "*/*" not in taken
+        return False
+
     def _hosted(self, service: Mapping[str, Any]) -> HostedService:
         name = service["name"]
         descriptor = self._descriptor(service) or self._contracts.get(name)

@@ -11,12 +11,13 @@ from typing import Any
 from ...descriptors import ServiceKind
 from ...engine.options import Options
 from ...engine.protocol import Submission
-from ...engine.registry import HostedMethod, Registry
+from ...engine.registry import Registry
 from ...envelope import open_envelope, seal
 from ...errors import Code, RuntimeFault, TerminalError
 from ...handler.client import OutgoingCall
 from ...serde import RAW, Value, same
-from .client import Cluster, literal, part
+from ...transcode import from_json, to_json
+from .client import Answer, Cluster, literal, part
 from .discovery import Directory
 from .ids import awaiting, check_invocation_id
 from .inspector import STATUSES, ClusterInspector
@@ -25,6 +26,7 @@ __all__ = ["SINGLETON_KEY", "ClusterEngine"]
 
 SINGLETON_KEY = "_"
 _PROTO = "application/proto"
+_JSON = "application/json"
 _PREVIOUSLY = "PreviouslyAccepted"
 _NOT_READY = 470
 _COMPLETED = 409
@@ -56,6 +58,7 @@ class ClusterEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._results: dict[str, asyncio.Task[bytes]] = {}
         self._last: dict[tuple[str, str], asyncio.Task[Any]] = {}
+        self._stopping = False
 
     @property
     def registry(self) -> Registry:
@@ -67,16 +70,25 @@ class ClusterEngine:
         await self._directory.refresh()
 
     async def stop(self) -> None:
-        """Whoever waits for the cluster waits no more; what it has taken goes on there."""
+        """Whoever waits for the cluster gets a ConnectionError; what it has taken goes on there."""
+        self._stopping = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._unless_stopped(work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise ConnectionError("the gateway is stopping; a retry under the same idempotency key is safe") from None
+            raise
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -104,7 +116,11 @@ class ClusterEngine:
         path = "/restate/send/" + "/".join(part(item) for item in (call.service, key, call.method) if item is not None)
         if background and call.delay_ms:
             path += f"?delay={call.delay_ms}ms"
-        headers = _headers(call, method)
+        headers = _headers(call)
+        if method.descriptor is not None:
+            as_json = self._directory.takes_json(call.service, call.method)
+            headers["content-type"] = _JSON if as_json else _PROTO
+            payload = to_json(method.parse(payload)) if as_json else payload
         if not background and "idempotency-key" not in headers:
             headers["idempotency-key"] = f"call-{secrets.token_hex(16)}"  # its result is kept until it is fetched
         lane = None if key is None else (call.service, key)
@@ -139,13 +155,25 @@ class ClusterEngine:
 
     async def _result(self, invocation_id: str) -> bytes:
         check_invocation_id(invocation_id)
-        return (await self._cluster.ingress("GET", f"/restate/invocation/{invocation_id}/attach")).body
+        answer = await self._cluster.ingress("GET", f"/restate/invocation/{invocation_id}/attach")
+        return await self._response(invocation_id, answer)
 
     async def output(self, invocation_id: str) -> bytes | None:
         """The result of a completed invocation, `None` while there is none."""
         check_invocation_id(invocation_id)
         answer = await self._cluster.ingress("GET", f"/restate/invocation/{invocation_id}/output")
-        return None if answer.status == _NOT_READY else answer.body
+        return None if answer.status == _NOT_READY else await self._response(invocation_id, answer)
+
+    async def _response(self, invocation_id: str, answer: Answer) -> bytes:
+        """The response as its caller expects it: of a method with a contract, binary protobuf."""
+        if not answer.headers.get("content-type", "").startswith(_JSON):
+            return answer.body
+        service, name = await self.method_of(invocation_id)
+        hosted = self.registry.services.get(service)
+        method = None if hosted is None else hosted.methods.get(name)
+        if method is None or method.descriptor is None:
+            return answer.body
+        return from_json(answer.body, method.descriptor.response_codec.wire).SerializeToString()
 
     # --- invocations
 
@@ -247,6 +275,9 @@ class ClusterEngine:
             raise TerminalError("a Restate cluster keeps no default to go back to: say public or private", Code.UNIMPLEMENTED)
         await self._cluster.admin("PATCH", f"/services/{part(service)}", {"public": public})
         await self.refresh()
+        hosted = self.registry.services.get(service)
+        if public and hosted is not None and hosted.methods and all(method.private for method in hosted.methods.values()):
+            raise TerminalError(f"{service} stays private: its endpoint says so, at the cluster nobody else can", Code.FAILED_PRECONDITION)
 
     async def register_deployment(self, url: str, *, force: bool = False, http1: bool = False) -> dict[str, Any]:
         """Registers an endpoint at the cluster, which has to reach it under this URL."""
@@ -285,10 +316,8 @@ def _same(settled: tuple[str, bytes], verb: str, body: bytes) -> bool:
     return same(first, second) or (RAW in (first.tag, second.tag) and first.data == second.data)
 
 
-def _headers(call: OutgoingCall, method: HostedMethod) -> dict[str, str]:
+def _headers(call: OutgoingCall) -> dict[str, str]:
     headers = {name.lower(): value for name, value in (call.headers or {}).items()}
-    if method.descriptor is not None:
-        headers["content-type"] = _PROTO
     if call.idempotency_key is not None:
         headers["idempotency-key"] = call.idempotency_key
     return headers

@@ -18,6 +18,7 @@ from .engine import ClusterEngine
 __all__ = ["Gateway", "gateway"]
 
 _LOG = logging.getLogger("restate_runtime.gateway")
+_GRACE_S = 1
 
 
 class Gateway:
@@ -61,12 +62,10 @@ async def gateway(
         stack.push_async_callback(client.close)
         directory = Directory(client, contracts or {})
         engine = ClusterEngine(client, directory)
-        stack.push_async_callback(engine.stop)
-        servers = []
+        servers: list[Server] = []
+        stack.push_async_callback(_stop, engine, servers)
         for start, address in ((start_ingress, ingress), (start_admin, admin)):
-            server = await start(engine, address)
-            servers.append(server)
-            stack.push_async_callback(server.stop, 1)
+            servers.append(await start(engine, address))
         try:
             await directory.refresh()
         except ConnectionError as error:
@@ -74,3 +73,12 @@ async def gateway(
         watching = asyncio.get_running_loop().create_task(directory.watch())
         stack.callback(watching.cancel)
         yield Gateway(engine, *servers)
+
+
+async def _stop(engine: ClusterEngine, servers: list[Server]) -> None:
+    """Takes no new connection, answers those that wait, and closes."""
+    for server in servers:
+        server.close_listener()
+    await engine.stop()
+    for server in servers:
+        await server.stop(_GRACE_S)
