@@ -76,9 +76,23 @@ def _reserved(contract: Contract) -> Iterator[Problem]:
 
 def _cluster_name(contract: Contract) -> Iterator[Problem]:
     for service in _services(contract):
-        refused = next((start for start in ("restate", "openapi") if service.full_name.lower().startswith(start)), None)
-        if refused is not None and not service.shipped:
-            yield service.location, f"service {service.full_name} starts with '{refused}', which a Restate cluster refuses"
+        name = service.full_name
+        if name.lower().startswith("restate") and not service.shipped:
+            yield service.location, f"service {name} starts with 'restate', which a Restate cluster refuses"
+        elif name.lower() == "openapi":
+            yield service.location, f"service {name} has the one name that a Restate cluster keeps for itself"
+
+
+_CLUSTERS = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9._-]*")
+
+
+def _cluster_pattern(contract: Contract) -> Iterator[Problem]:
+    for service in _services(contract):
+        named = [(service.location, "service", service.full_name)]
+        named += [(method.location, "rpc", f"{service.name}.{method.name}") for method in service.methods]
+        for location, what, name in named:
+            if not _CLUSTERS.fullmatch(name if what == "service" else name.rpartition(".")[2]):
+                yield location, f"{what} {name} starts with '_' and no letter behind it, which a Restate cluster refuses"
 
 
 def _key_without_effect(contract: Contract) -> Iterator[Problem]:
@@ -320,7 +334,7 @@ RULES = (
     Rule(
         "RST115",
         "A Restate cluster takes the service's name",
-        "Names that start with `restate` or `openapi`, in any case, are refused there. Put the service into another package.",
+        "It refuses full names that start with `restate` or are `openapi`, in any case. Put the service into another package.",
         _cluster_name,
         Level.ERROR,
     ),
@@ -354,6 +368,14 @@ RULES = (
         "protoc's own module for the messages would not load. Rename it, or put it into a message.",
         _protoc_name,
         Level.ERROR,
+    ),
+    Rule(
+        "RST120",
+        "A Restate cluster takes names with underscores",
+        "It refuses services and rpcs whose name starts with an underscore that neither a letter nor a digit follows. The embedded runtime "
+        "takes them.",
+        _cluster_pattern,
+        Level.WARNING,
     ),
     Rule(
         "RST121",

@@ -149,7 +149,7 @@ class Pages:
             "Final": imports.member("typing", "Final", Section.STANDARD),
             "restate": imports.module("restate_runtime", Section.THIRD_PARTY, "restate"),
         }
-        if self._options.unimplemented is Unimplemented.ABSTRACT:
+        if self._options.unimplemented is Unimplemented.ABSTRACT and any(service.methods for service in file.services):
             names["abc"] = imports.module("abc", Section.STANDARD)
         names["property"] = _builtin("property", file, imports)
         restate = names["restate"]

@@ -41,6 +41,7 @@ def test_a_contract_gives_the_expected_code_and_it_runs(case: Case, tmp_path: Pa
         for name, text in generated.items():
             (expected / name).parent.mkdir(parents=True, exist_ok=True)
             (expected / name).write_bytes(text.encode())
+        (case.folder / "warnings.txt").unlink(missing_ok=True)
         if done.stderr:
             (case.folder / "warnings.txt").write_text(done.stderr)
     assert done.stderr == case.warnings

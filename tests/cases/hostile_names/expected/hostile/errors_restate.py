@@ -212,6 +212,14 @@ RESTATE: Final = _restate.ServiceDescriptor(
             descriptor=_restate_1.methods_by_name["_abc_impl"],
         ),
         _restate.MethodDescriptor(
+            name="_",
+            python_name="rpc_",
+            request=_errors_pb2.List,
+            response=_errors_pb2.List,
+            key_field="id",
+            descriptor=_restate_1.methods_by_name["_"],
+        ),
+        _restate.MethodDescriptor(
             name="Str",
             python_name="str",
             request=_errors_pb2.List,
@@ -414,6 +422,14 @@ class RestateBase(_restate.Service):
         """The rpc _abc_impl."""
 
     @_abc.abstractmethod
+    async def rpc_(
+        self,
+        ctx: _restate.KeyedContext,
+        request: _errors_pb2.List,
+    ) -> _errors_pb2.List:
+        """The rpc _."""
+
+    @_abc.abstractmethod
     async def str(
         self,
         ctx: _restate.KeyedContext,
@@ -564,24 +580,29 @@ class RestateClient(_restate.Client):
         return _restate.Method(self, RESTATE.methods[19])
 
     @_builtins.property
+    def rpc_(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc _."""
+        return _restate.Method(self, RESTATE.methods[20])
+
+    @_builtins.property
     def str(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Str."""
-        return _restate.Method(self, RESTATE.methods[20])
+        return _restate.Method(self, RESTATE.methods[21])
 
     @_builtins.property
     def register(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Register."""
-        return _restate.Method(self, RESTATE.methods[21])
+        return _restate.Method(self, RESTATE.methods[22])
 
     @_builtins.property
     def message(self) -> _restate.Method[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Message."""
-        return _restate.Method(self, RESTATE.methods[22])
+        return _restate.Method(self, RESTATE.methods[23])
 
     @_builtins.property
     def another(self) -> _restate.Method[_errors_pb2.List, _errors_pb2_1.Other]:
         """The rpc Another."""
-        return _restate.Method(self, RESTATE.methods[23])
+        return _restate.Method(self, RESTATE.methods[24])
 
     # @@protoc_insertion_point(client:hostile.Restate)
 
@@ -707,24 +728,29 @@ class RestateSyncClient(_restate.SyncClient):
         return _restate.SyncMethod(self, RESTATE.methods[19])
 
     @_builtins.property
+    def rpc_(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
+        """The rpc _."""
+        return _restate.SyncMethod(self, RESTATE.methods[20])
+
+    @_builtins.property
     def str(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Str."""
-        return _restate.SyncMethod(self, RESTATE.methods[20])
+        return _restate.SyncMethod(self, RESTATE.methods[21])
 
     @_builtins.property
     def register(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Register."""
-        return _restate.SyncMethod(self, RESTATE.methods[21])
+        return _restate.SyncMethod(self, RESTATE.methods[22])
 
     @_builtins.property
     def message(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2.List]:
         """The rpc Message."""
-        return _restate.SyncMethod(self, RESTATE.methods[22])
+        return _restate.SyncMethod(self, RESTATE.methods[23])
 
     @_builtins.property
     def another(self) -> _restate.SyncMethod[_errors_pb2.List, _errors_pb2_1.Other]:
         """The rpc Another."""
-        return _restate.SyncMethod(self, RESTATE.methods[23])
+        return _restate.SyncMethod(self, RESTATE.methods[24])
 
     # @@protoc_insertion_point(sync_client:hostile.Restate)
 
