@@ -24,7 +24,7 @@ from tour.v1.tour_pb2 import CheckoutRequest, PaymentConfirmation, ReserveTicket
 from tour.v1.tour_restate import BoxOfficeClient, UserSessionClient
 
 SERVICES = tuple(f"tour.v1.{name}" for name in ("UserSession", "TicketService", "Checkout", "BoxOffice"))
-QUICK_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=10))
+QUICK_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=40), max_interval=timedelta(milliseconds=40))
 _POLL_S = 0.005
 
 Row = Mapping[str, Any]

@@ -1,6 +1,6 @@
 """Request and response through AWS Lambda's Invoke API: the same frames, in an envelope of JSON.
 
-Needs the extra `lambda`. Region, credentials and a custom endpoint (`AWS_ENDPOINT_URL_LAMBDA`) are found as AWS's own tools find them.
+Needs the extra `cluster`. Region, credentials and a custom endpoint (`AWS_ENDPOINT_URL_LAMBDA`) are found as AWS's own tools find them.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _botocore(where: str) -> Any:
         import botocore.exceptions
         import botocore.session
     except ImportError:
-        text = "is a function of AWS Lambda, which needs botocore: pip install 'protoc-gen-restate[lambda]'"
+        text = "is a function of AWS Lambda, which needs botocore: pip install 'protoc-gen-restate[cluster]'"
         raise EndpointError(Problem.UNREACHABLE, f"{where} {text}") from None
     return botocore
 
