@@ -20,7 +20,10 @@ Rows = list[dict[str, Any]]
 
 async def settled(found: T | Awaitable[T]) -> T:
     """An answer, whether the engine has it at once or has to ask for it."""
-    return await found if isinstance(found, Awaitable) else found
+    if isinstance(found, Awaitable):
+        answer: T = await found
+        return answer
+    return found  # pyright: ignore[reportReturnType]  # what can be awaited was, above
 
 
 class Submission(Protocol):

@@ -206,7 +206,7 @@ class BoundMethod(HostedMethod):
         context: the class of its context.
     """
 
-    descriptor: MethodDescriptor[Any, Any]
+    descriptor: MethodDescriptor[Any, Any]  # pyright: ignore[reportGeneralTypeIssues]  # here it is always given
     handler: Callable[..., Coroutine[Any, Any, Any]]
     context: type[Context]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -139,13 +140,12 @@ class LambdaTransport:
 
 def _botocore(where: str) -> Any:
     try:
-        import botocore.config
-        import botocore.exceptions
-        import botocore.session
+        for name in ("config", "exceptions", "session"):
+            importlib.import_module(f"botocore.{name}")
     except ImportError:
         text = "is a function of AWS Lambda, which needs botocore: pip install 'protoc-gen-restate[cluster]'"
         raise EndpointError(Problem.UNREACHABLE, f"{where} {text}") from None
-    return botocore
+    return importlib.import_module("botocore")
 
 
 def _read(where: str, answer: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
