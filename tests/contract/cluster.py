@@ -5,12 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,99 +24,12 @@ from restate_runtime.serde import encode
 from restate_runtime.statuses import code_of
 
 from .engines import Outer, Running
+from .server import Server, find_server, free_port
 from .services import make_app
 
 __all__ = ["ClusterEngine", "OnCluster", "Server", "find_server"]
 
-ROOT = Path(__file__).parents[2]
 SINGLETON_KEY = "_"
-
-
-def find_server() -> Path | None:
-    """The server's binary: `RESTATE_SERVER`, or what `nox -s cluster_server` put into `.cache/restate`."""
-    given = os.environ.get("RESTATE_SERVER")
-    if given:
-        return Path(given)
-    return next(iter(sorted((ROOT / ".cache" / "restate").glob("node_modules/@restatedev/restate-server-*/bin/restate-server"))), None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """One node, with a data directory of its own."""
-
-    def __init__(self, binary: Path, folder: Path) -> None:
-        self._binary = binary
-        self._folder = folder
-        self.ingress = f"http://127.0.0.1:{free_port()}"
-        self.admin = f"http://127.0.0.1:{free_port()}"
-        self._node = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Starts it, and waits until it is healthy."""
-        config = self._folder / "restate.toml"
-        config.write_text(
-            f"""
-cluster-name = "contract"
-node-name = "one"
-base-dir = "{self._folder / "server"}"
-roles = ["worker", "admin", "metadata-server", "log-server", "http-ingress"]
-auto-provision = true
-default-num-partitions = 2
-disable-telemetry = true
-listen-mode = "tcp"
-bind-ip = "127.0.0.1"
-bind-port = {self._node}
-rocksdb-total-memory-size = "128MB"
-log-filter = "error"
-
-[admin]
-bind-address = "{self.admin.removeprefix("http://")}"
-
-[worker.invoker]
-eager-state-size-limit = "16KiB"
-
-[ingress]
-bind-address = "{self.ingress.removeprefix("http://")}"
-"""
-        )
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._binary, "-c", config, "--no-logo"],
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"DO_NOT_TRACK": "1", "RESTATE_DISABLE_TELEMETRY": "true"},
-            )
-        until = time.monotonic() + 60
-        while not (_healthy(f"{self.admin}/health") and _healthy(f"{self.ingress}/restate/health") and self._answers_queries()):
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"restate-server does not start:\n{(self._folder / 'server.log').read_text()[-4000:]}")
-            time.sleep(0.05)
-
-    def _answers_queries(self) -> bool:
-        """Whether its partitions have a leader: the last thing to be ready."""
-        headers = {"content-type": "application/json", "accept": "application/json"}
-        body = json.dumps({"query": "select count(*) as n from sys_invocation"}).encode()
-        return _healthy(urllib.request.Request(f"{self.admin}/query", body, headers))
-
-    def stop(self) -> None:
-        """Ends it by its own id."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-def _healthy(url: str | urllib.request.Request) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as response:
-            return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
 
 
 class ClusterCaller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,8 +24,8 @@ _ADMIN_PORT = 9070
 
 
 @click.command()
-@click.option("--cluster", metavar="URL", required=True, help="The cluster's ingress.")
-@click.option("--cluster-admin", metavar="URL", help=f"Its admin API.  [default: port {_ADMIN_PORT} of the same host]")
+@click.option("--cluster", metavar="URL", required=True, multiple=True, help="The cluster's ingress; repeatable, once for each node.")
+@click.option("--cluster-admin", metavar="URL", multiple=True, help=f"Its admin API; likewise.  [default: port {_ADMIN_PORT} there]")
 @click.option(
     "--ingress", metavar="HOST:PORT", default="127.0.0.1:8180", show_default=True, help="Where to serve calls; port 0 takes a free one."
 )
@@ -44,7 +44,14 @@ _ADMIN_PORT = 9070
     help="Contracts of services whose endpoints send none along, from protoc --include_imports --descriptor_set_out; repeatable.",
 )
 @click.option("--json", "json_output", is_flag=True, help="Print the addresses as JSON.")
-def gateway(cluster: str, cluster_admin: str | None, ingress: str, admin: str, descriptors: tuple[Path, ...], json_output: bool) -> None:
+def gateway(
+    cluster: tuple[str, ...],
+    cluster_admin: tuple[str, ...],
+    ingress: str,
+    admin: str,
+    descriptors: tuple[Path, ...],
+    json_output: bool,
+) -> None:
     """Serves the contracts of the services on a Restate cluster.
 
     Calls in JSON or protobuf, background calls and events are served as `serve` serves them, with the key taken from the message, and
@@ -55,11 +62,16 @@ def gateway(cluster: str, cluster_admin: str | None, ingress: str, admin: str, d
     except ModuleNotFoundError as error:
         raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
     contracts = read_descriptors(descriptors)
-    asyncio.run(_serve(cluster, cluster_admin or _beside(cluster), ingress, admin, contracts, json_output))
+    asyncio.run(_serve(cluster, cluster_admin or tuple(map(_beside, cluster)), ingress, admin, contracts, json_output))
 
 
 async def _serve(
-    cluster: str, cluster_admin: str, ingress: str, admin: str, contracts: Mapping[str, ServiceDescriptor], json_output: bool
+    cluster: Sequence[str],
+    cluster_admin: Sequence[str],
+    ingress: str,
+    admin: str,
+    contracts: Mapping[str, ServiceDescriptor],
+    json_output: bool,
 ) -> None:
     from ..cluster.gateway import gateway as serving
     from ..serving import stop_on_signals
@@ -67,7 +79,7 @@ async def _serve(
     stop = asyncio.Event()
     stop_on_signals(asyncio.get_running_loop(), stop)
     async with serving(cluster, cluster_admin, ingress=ingress, admin=admin, contracts=contracts) as running:
-        addresses = {"ingress": running.ingress_url, "admin": running.admin_url, "cluster": cluster}
+        addresses = {"ingress": running.ingress_url, "admin": running.admin_url, "cluster": ", ".join(cluster)}
         if json_output:
             line = msgspec.json.encode(addresses | {"pid": os.getpid()}).decode()
         else:

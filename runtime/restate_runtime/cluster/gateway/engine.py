@@ -17,10 +17,11 @@ from ...errors import Code, RuntimeFault, TerminalError
 from ...handler.client import OutgoingCall
 from ...serde import RAW, Value, same
 from ...transcode import from_json, to_json
-from .client import Answer, Cluster, literal, part
+from .client import Cluster, literal, part
 from .discovery import Directory
 from .ids import awaiting, check_invocation_id
 from .inspector import STATUSES, ClusterInspector
+from .nodes import Answer
 
 __all__ = ["SINGLETON_KEY", "ClusterEngine"]
 
@@ -30,6 +31,7 @@ _JSON = "application/json"
 _PREVIOUSLY = "PreviouslyAccepted"
 _NOT_READY = 470
 _COMPLETED = 409
+_ONCE = ("purge", "restart-as-new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,9 @@ class ClusterEngine:
             as_json = self._directory.takes_json(call.service, call.method)
             headers["content-type"] = _JSON if as_json else _PROTO
             payload = to_json(method.parse(payload)) if as_json else payload
-        if not background and "idempotency-key" not in headers:
-            headers["idempotency-key"] = f"call-{secrets.token_hex(16)}"  # its result is kept until it is fetched
+        # So that it can be sent again, and its result fetched. A workflow is its own: it runs once.
+        if "idempotency-key" not in headers and not method.run_once:
+            headers["idempotency-key"] = f"call-{secrets.token_hex(16)}"
         lane = None if key is None else (call.service, key)
         before = None if lane is None else self._last.get(lane)
         task = self._begin(self._send(path, payload, headers, background, before))
@@ -136,7 +139,7 @@ class ClusterEngine:
     ) -> Submission:
         if before is not None and not before.done():
             await asyncio.wait([before])
-        answer = await self._cluster.ingress("POST", path, payload, headers)
+        answer = await self._cluster.ingress("POST", path, payload, headers, repeatable="idempotency-key" in headers)
         accepted = answer.json()
         if not isinstance(accepted, dict) or "invocationId" not in accepted:
             raise ConnectionError("what answers at --cluster is no Restate cluster")
@@ -228,7 +231,7 @@ class ClusterEngine:
 
     async def _change(self, invocation_id: str, verb: str, nothing_to_do: tuple[int, ...] = ()) -> Any:
         check_invocation_id(invocation_id)
-        answer = await self._cluster.ask_admin("PATCH", f"/invocations/{invocation_id}/{verb}")
+        answer = await self._cluster.ask_admin("PATCH", f"/invocations/{invocation_id}/{verb}", repeatable=verb not in _ONCE)
         if answer.status == 404:
             raise _unknown(invocation_id)
         if answer.status >= 400 and answer.status not in nothing_to_do:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from ...admin.rest import start_admin
 from ...descriptors import ServiceDescriptor
@@ -38,8 +38,8 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(
-    cluster: str,
-    cluster_admin: str,
+    cluster: str | Sequence[str],
+    cluster_admin: str | Sequence[str],
     *,
     ingress: str = "127.0.0.1:0",
     admin: str = "127.0.0.1:0",
@@ -48,8 +48,8 @@ async def gateway(
     """Serves a cluster. It is served although the cluster does not answer yet: calls are UNAVAILABLE until it does.
 
     Args:
-        cluster: URL of the cluster's ingress.
-        cluster_admin: URL of its admin API.
+        cluster: URL of the cluster's ingress; or of those of its nodes, of which one that answers is taken.
+        cluster_admin: likewise, of its admin API.
         ingress: `HOST:PORT` to serve the ingress at; port 0 takes a free one.
         admin: the same for the admin API.
         contracts: of services whose endpoints send none along, by name.
@@ -58,7 +58,7 @@ async def gateway(
         RuntimeFault: RT0002 for a malformed URL or address, RT0004 for one that cannot be listened on.
     """
     async with contextlib.AsyncExitStack() as stack:
-        client = Cluster(cluster, cluster_admin)
+        client = Cluster(*([urls] if isinstance(urls, str) else urls for urls in (cluster, cluster_admin)))
         stack.push_async_callback(client.close)
         directory = Directory(client, contracts or {})
         engine = ClusterEngine(client, directory)
