@@ -19,8 +19,8 @@ from pathlib import Path
 from aiohttp import web
 
 AT_ONCE = 6
-"""Processes of a function: Lambda would start more, on more than one machine."""
-ARN = "arn:aws:lambda:eu-central-1:123456789012:function:{name}:1"
+"""Processes of a version: Lambda would start more, on more than one machine."""
+ARN = "arn:aws:lambda:eu-central-1:123456789012:function:{name}:{version}"
 
 
 @dataclass(eq=False)
@@ -28,14 +28,16 @@ class Work:
     """One invocation of the function."""
 
     payload: bytes
+    arn: str
     answer: asyncio.Future[web.Response]
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 class Sandbox:
-    """One process of the function, with a Runtime API of its own."""
+    """One process of a version of the function, with a Runtime API of its own."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, arn: str) -> None:
+        self.arn = arn
         self._platform = platform
         self._runner: web.AppRunner | None = None
         self._next: asyncio.Future[Work] | None = None
@@ -57,7 +59,7 @@ class Sandbox:
         port = self._runner.addresses[0][1]
         environment = {
             **os.environ,
-            **self._platform.environment,
+            **self._platform.versions[self.arn],
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
             "AWS_LAMBDA_FUNCTION_NAME": self._platform.name,
             "LAMBDA_TASK_ROOT": str(self._platform.folder),
@@ -98,7 +100,7 @@ class Sandbox:
         headers = {
             "Lambda-Runtime-Aws-Request-Id": work.id,
             "Lambda-Runtime-Deadline-Ms": "9999999999999",
-            "Lambda-Runtime-Invoked-Function-Arn": self._platform.arn,
+            "Lambda-Runtime-Invoked-Function-Arn": self.arn,
         }
         return web.Response(body=work.payload, headers=headers, content_type="application/json")
 
@@ -133,14 +135,18 @@ class Platform:
         handler: `module.function`.
         lives: invocations after which a process is thrown away.
         environment: further variables of its processes.
+
+    Attributes:
+        arn: of the first version.
+        versions: environments of the published versions, by their ARNs.
     """
 
     def __init__(self, folder: Path, handler: str, *, lives: int = 3, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.handler = handler
-        self.environment = dict(environment or {})
         self.name = "tour"
-        self.arn = ARN.format(name=self.name)
+        self.versions: dict[str, Mapping[str, str]] = {}
+        self.arn = self.publish(environment or {})
         self.broken = ""
         self.url = ""
         self.started = 0
@@ -169,6 +175,12 @@ class Platform:
                 await task
             await runner.cleanup()
 
+    def publish(self, environment: Mapping[str, str]) -> str:
+        """A new version, which differs in its environment; its ARN."""
+        arn = ARN.format(name=self.name, version=len(self.versions) + 1)
+        self.versions[arn] = environment
+        return arn
+
     @property
     def frozen(self) -> bool:
         """Whether every process stands still."""
@@ -181,43 +193,52 @@ class Platform:
             task = asyncio.ensure_future(sandbox.stop())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            if self._waiting:
-                self._start()
-        elif self._waiting:
-            sandbox.invoke(self._waiting.pop(0))
+            self._start(sandbox.arn)
+        elif (work := self._taken(sandbox.arn)) is not None:
+            sandbox.invoke(work)
         else:
             self._idle.append(sandbox)
 
+    def _taken(self, arn: str) -> Work | None:
+        """What has waited for a version for longest; it waits no longer."""
+        work = next((work for work in self._waiting if work.arn == arn), None)
+        if work is not None:
+            self._waiting.remove(work)
+        return work
+
     def died(self, sandbox: Sandbox, work: Work | None) -> None:
         """A process is over. What it had to do has failed; one that did not get so far fails what it was started for."""
-        if work is None and sandbox in self._all and not sandbox.done and self._waiting:
-            work = self._waiting.pop(0)
+        if work is None and sandbox in self._all and not sandbox.done:
+            work = self._taken(sandbox.arn)
         if sandbox in self._all:
             self._all.remove(sandbox)
         if sandbox in self._idle:
             self._idle.remove(sandbox)
         if work is not None and not work.answer.done():
             work.answer.set_result(failed(self.broken or '{"errorMessage": "the process ended", "errorType": "Runtime.ExitError"}'))
-        if self._waiting:
-            self._start()
+        self._start(sandbox.arn)
 
     async def _invoke(self, request: web.Request) -> web.Response:
-        if request.match_info["function"] != self.arn:
-            return web.json_response({"Message": f"Function not found: {request.match_info['function']}"}, status=404)
+        arn = request.match_info["function"]
+        if arn not in self.versions:
+            return web.json_response({"Message": f"Function not found: {arn}"}, status=404)
         self.invoked += 1
-        work = Work(await request.read(), asyncio.get_running_loop().create_future())
-        if self._idle:
-            self._idle.pop().invoke(work)
+        work = Work(await request.read(), arn, asyncio.get_running_loop().create_future())
+        idle = next((sandbox for sandbox in reversed(self._idle) if sandbox.arn == arn), None)
+        if idle is not None:
+            self._idle.remove(idle)
+            idle.invoke(work)
         else:
             self._waiting.append(work)
-            self._start()
+            self._start(arn)
         return await work.answer
 
-    def _start(self) -> None:
-        if len(self._all) >= AT_ONCE:
+    def _start(self, arn: str) -> None:
+        """Starts a process for what waits for a version."""
+        if not any(work.arn == arn for work in self._waiting) or sum(sandbox.arn == arn for sandbox in self._all) >= AT_ONCE:
             return  # one of them takes what waits
         self.started += 1
-        sandbox = Sandbox(self)
+        sandbox = Sandbox(self, arn)
         self._all.append(sandbox)
         task = asyncio.ensure_future(sandbox.start())
         self._tasks.add(task)

@@ -104,7 +104,7 @@ async def test_an_arn_without_a_version_is_refused(function: Platform, tmp_path:
         with pytest.raises(RuntimeFault, match="with the version at its end"):
             await runtime.register_deployment(function.arn.rpartition(":")[0])
         with pytest.raises(RuntimeFault, match="Function not found"):
-            await runtime.register_deployment(ARN.format(name="other"))
+            await runtime.register_deployment(ARN.format(name="other", version=1))
 
 
 async def test_a_function_that_cannot_be_loaded_is_named(function: Platform, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..contract.cluster import Server, find_server
+from ..contract.server import Server, find_server
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from restate_runtime import App
 from restate_runtime.cluster import endpoint
 from restate_runtime.cluster.serving import serve_until
 
-from ..contract.cluster import Server
+from ..contract.server import Server
 
 JSON = {"content-type": "application/json"}
 PROTO = {"content-type": "application/proto"}

@@ -23,7 +23,7 @@ from restate_runtime.descriptor_set import METADATA, describe, unpack
 from restate_runtime.errors import RuntimeFault
 from restate_runtime.statuses import status_of
 
-from ..contract.cluster import Server
+from ..contract.server import Server
 from ..contract.services import Board, Cart, Counter, Echo, Ledger
 from .hosted import PROTO, hosting
 

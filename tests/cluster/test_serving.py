@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ..contract.cluster import Server
+from ..contract.server import Server
 from .hosted import JSON, Hosted
 
 HOSTED = Path(__file__).parent / "child"

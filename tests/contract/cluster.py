@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import aiohttp
 
 from restate_runtime import Call, Code, InvocationHandle, TerminalError
-from restate_runtime.cluster import Endpoint, endpoint
-from restate_runtime.cluster.serving import serve_until
 from restate_runtime.descriptors import ServiceKind, find_service
 from restate_runtime.envelope import seal
 from restate_runtime.handler.client import OutgoingCall
@@ -23,19 +20,29 @@ from restate_runtime.handler.outside import OutsideCall, OutsideHandle
 from restate_runtime.serde import encode
 from restate_runtime.statuses import code_of
 
+from .endpoints import Served
 from .engines import Outer, Running
-from .server import Server, find_server, free_port
-from .services import make_app
+from .server import Server, find_server
 
-__all__ = ["ClusterEngine", "OnCluster", "Server", "find_server"]
+__all__ = ["ClusterEngine", "OnCluster"]
 
 SINGLETON_KEY = "_"
+
+
+class Cluster(Protocol):
+    """Where a server is at the moment."""
+
+    @property
+    def ingress(self) -> str: ...
+
+    @property
+    def admin(self) -> str: ...
 
 
 class ClusterCaller:
     """Makes calls straight at the cluster's own ingress, with the keys that a gateway would take from the messages."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Cluster) -> None:
         self._server = server
         self._session = aiohttp.ClientSession()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -143,45 +150,52 @@ def _error(status: int, data: bytes) -> Exception:
 
 
 class OnCluster:
-    def __init__(self, server: Server, http_11: bool) -> None:
+    """The suite's App at endpoints of this process, called past the gateway.
+
+    Attributes:
+        ingress_url, admin_url: the contract's, which only the gateway has.
+    """
+
+    def __init__(self, server: Cluster, http_11: bool) -> None:
+        self.ingress_url = self.admin_url = None
         self._server = server
         self._http_11 = http_11
-        self._port = free_port()
         self._caller = ClusterCaller(server)
-        self._endpoint: Endpoint | None = None
-        self._stop = asyncio.Event()
-        self._serving: asyncio.Task[None] | None = None
+        self._served = [Served()]
+        self._registered: list[str] = []
 
     @property
     def caller(self) -> Outer:
         return self._caller
 
     async def start(self) -> None:
-        self._stop = asyncio.Event()
-        self._endpoint = endpoint(make_app())
-        listener = socket.create_server(("127.0.0.1", self._port), reuse_port=False)
-        listener.setblocking(False)
-        serving = serve_until(self._endpoint, listener, self._stop, 2)
-        self._serving = asyncio.get_running_loop().create_task(serving)
+        for served in self._served:
+            await served.start()
 
     async def register(self) -> None:
-        body = json.dumps({"uri": f"http://127.0.0.1:{self._port}", "force": True, "use_http_11": self._http_11}).encode()
-        await self._caller._request("POST", f"{self._server.admin}/deployments", body, {"content-type": "application/json"})
+        body = json.dumps({"uri": self._served[-1].url, "use_http_11": self._http_11}).encode()
+        answer = await self._caller._request("POST", f"{self._server.admin}/deployments", body, {"content-type": "application/json"})
+        self._registered.append(json.loads(answer)["id"])
 
     async def stop(self) -> None:
-        assert self._endpoint is not None
-        assert self._serving is not None
-        self._stop.set()
-        with contextlib.suppress(Exception):
-            await self._serving
+        for served in self._served:
+            await served.stop()
 
     async def restart(self) -> None:
         await self.stop()
         await self.start()
 
+    async def release(self, name: str) -> None:
+        self._served.append(Served(name))
+        await self._served[-1].start()
+        await self.register()
+
     async def close(self) -> None:
+        """Leaves nothing behind: other tests have the same server."""
         await self._caller.end_everything()
         await self.stop()
+        for deployment in self._registered:
+            await self._caller._request("DELETE", f"{self._server.admin}/deployments/{deployment}?force=true")
         await self._caller.close()
 
 

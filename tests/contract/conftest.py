@@ -22,11 +22,10 @@ def _engines() -> dict[str, Engine]:
         from .functions import LambdaEngine
         from .gateway import GatewayEngine
         from .remote import remote
+        from .three_nodes import ThreeNodesEngine
 
-        found |= {engine.name: engine for engine in remote}
         on_a_server = (ClusterEngine("cluster"), ClusterEngine("cluster-http1", http_11=True), GatewayEngine("gateway"))
-        for engine in (LambdaEngine(), *on_a_server):
-            found[engine.name] = engine
+        found |= {engine.name: engine for engine in (*remote, LambdaEngine(), *on_a_server, ThreeNodesEngine())}
     return found
 
 
@@ -53,26 +52,45 @@ def engine(request: pytest.FixtureRequest) -> Engine:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    if found.name.startswith(("cluster", "gateway")):
-        found.server = request.getfixturevalue("server")  # type: ignore[attr-defined]
-    if found.name == "lambda":
-        request.getfixturevalue("_function")
+    match found.name:
+        case "cluster" | "cluster-http1" | "gateway":
+            found.server = request.getfixturevalue("server")  # type: ignore[attr-defined]
+        case "three-nodes":
+            found.nodes = request.getfixturevalue("three_nodes")  # type: ignore[attr-defined]
+        case "lambda":
+            request.getfixturevalue("_function")
     return found
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Restate server on one node."""
-    from .cluster import Server, find_server
+    from .server import Server, find_server
 
     binary = find_server()
     assert binary is not None
     server = Server(binary, tmp_path_factory.mktemp("restate"))
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Restate server on three nodes; their leader was killed as often as tests ran."""
+    from .server import ThreeNodes, find_controller, find_server
+
+    binary, controller = find_server(), find_controller()
+    assert binary is not None
+    assert controller is not None
+    nodes = ThreeNodes(binary, controller, tmp_path_factory.mktemp("restate"))
+    try:
+        nodes.start()
+        yield nodes
+    finally:
+        nodes.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiohttp
+import pytest
+
 from restate_runtime import Caller, Code, InvocationHandle, TerminalError, connect
 
-from .services import make_app
+from .services import FIRST, make_app
 
-__all__ = ["Engine", "Outer", "Running", "embedded", "over", "reached", "until"]
+__all__ = ["WITH_ADMIN", "WITH_INGRESS", "Engine", "Outer", "Running", "embedded", "over", "reached", "resume", "until"]
 
-FAST: dict[str, Any] = {"retry_initial_interval": timedelta(milliseconds=2), "retry_max_attempts": 4, "retry_on_exhausted": "fail"}
+WITH_INGRESS = WITH_ADMIN = pytest.mark.not_on("cluster", "cluster-http1", reason="a cluster has it with the gateway in front")
+PORTS: dict[str, Any] = {"ingress": "127.0.0.1:0", "admin": "127.0.0.1:0"}
+
+FAST: dict[str, Any] = {"retry_initial_interval": timedelta(milliseconds=2), "retry_max_attempts": 4}
 
 
 class Outer(Caller, Protocol):
@@ -35,8 +41,22 @@ class Running(Protocol):
         """Makes calls; after a restart another one."""
         ...
 
+    @property
+    def ingress_url(self) -> str | None:
+        """The contract's ingress; after a restart another one. A cluster has it only with the gateway in front."""
+        ...
+
+    @property
+    def admin_url(self) -> str | None:
+        """The admin API; likewise."""
+        ...
+
     async def restart(self) -> None:
         """Stops what runs the handlers, in order, and starts it again on the same data."""
+        ...
+
+    async def release(self, name: str) -> None:
+        """Brings a new release of the App: a new deployment, or a restart with the new code where one process is all."""
         ...
 
 
@@ -58,8 +78,10 @@ class _Embedded:
     """The embedded runtime, in this process; its caller is the runtime itself, or a connection to its ingress."""
 
     def __init__(self, folder: Path, options: dict[str, Any], served: bool) -> None:
-        self._options = {"data_dir": folder / "data"} | FAST | options | ({"ingress": "127.0.0.1:0"} if served else {})
+        self._options = {"data_dir": folder / "data"} | FAST | PORTS | options
         self._served = served
+        self._release = FIRST
+        self._runtime: Any = None
         self._stack = contextlib.AsyncExitStack()
         self._caller: Any = None
 
@@ -68,13 +90,17 @@ class _Embedded:
         caller: Outer = self._caller
         return caller
 
+    @property
+    def ingress_url(self) -> str:
+        return str(self._runtime.ingress_url)
+
+    @property
+    def admin_url(self) -> str:
+        return str(self._runtime.admin_url)
+
     async def start(self) -> None:
-        runtime = await self._stack.enter_async_context(make_app().start(**self._options))
-        self._caller = runtime
-        if self._served:
-            assert runtime.ingress_url is not None
-            # The same port after a restart: a connection is told an address once.
-            self._caller = await self._stack.enter_async_context(connect(runtime.ingress_url))
+        self._runtime = await self._stack.enter_async_context(make_app(self._release).start(**self._options))
+        self._caller = await self._stack.enter_async_context(connect(self.ingress_url)) if self._served else self._runtime
 
     async def stop(self) -> None:
         await self._stack.aclose()
@@ -82,6 +108,10 @@ class _Embedded:
     async def restart(self) -> None:
         await self.stop()
         await self.start()
+
+    async def release(self, name: str) -> None:
+        self._release = name
+        await self.restart()
 
 
 class _EmbeddedEngine:
@@ -124,6 +154,12 @@ async def over(handle: InvocationHandle[Any]) -> None:
     except TerminalError as error:
         if error.code is not Code.NOT_FOUND:
             raise
+
+
+async def resume(running: Running, id: str) -> None:
+    """Lets a paused invocation try again, as `restate-runtime invocations resume` does."""
+    async with aiohttp.ClientSession() as session, session.patch(f"{running.admin_url}/invocations/{id}/resume") as response:
+        assert response.status == 200, await response.text()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -17,22 +17,24 @@ from restate_runtime.app import Started, bare_app
 from restate_runtime.engine.options import load_options
 
 from ..awslambda.local_platform import Platform
-from .engines import FAST, Outer, Running
+from .engines import FAST, PORTS, Outer, Running
+from .services import RELEASE
 
 __all__ = ["LambdaEngine"]
 
 ROOT = Path(__file__).parents[2]
 FUNCTION = """
-import importlib, pathlib, sys
+import importlib, os, pathlib, sys
 sys.path.insert(0, {root!r})
 for path in sorted(pathlib.Path({root!r}, "tests", "contract").glob("test_*.py")):  # they hold the scripts
     importlib.import_module("tests.contract." + path.stem)
 from restate_runtime.cluster import lambda_handler
-from tests.contract.services import make_app
-handler = lambda_handler(make_app())
+from tests.contract.services import FIRST, RELEASE, make_app
+handler = lambda_handler(make_app(os.environ.get(RELEASE, FIRST)))
 """
 # As long as they live, so that most tests meet a process that was frozen, and some a new one.
 INVOCATIONS = 20
+ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class LambdaEngine:
@@ -66,8 +68,7 @@ class LambdaEngine:
             self._thread.join()
 
     async def _serve(self, folder: Path, ready: threading.Event) -> None:
-        environment = {"PYTHONDONTWRITEBYTECODE": "1"}
-        async with Platform(folder, "suite_function.handler", lives=INVOCATIONS, environment=environment).running() as platform:
+        async with Platform(folder, "suite_function.handler", lives=INVOCATIONS, environment=ENVIRONMENT).running() as platform:
             self._platform = platform
             ready.set()
             await self._over.wait()
@@ -75,8 +76,9 @@ class LambdaEngine:
     @contextlib.asynccontextmanager
     async def start(self, folder: Path) -> AsyncIterator[Running]:
         assert self._platform is not None
-        running = _Running(folder, self._platform.arn)
+        running = _Running(folder, self._platform)
         await running.start()
+        await running.register(self._platform.arn)
         try:
             yield running
         finally:
@@ -84,9 +86,9 @@ class LambdaEngine:
 
 
 class _Running:
-    def __init__(self, folder: Path, arn: str) -> None:
-        self._options: dict[str, Any] = {"data_dir": folder / "data"} | FAST
-        self._arn = arn
+    def __init__(self, folder: Path, platform: Platform) -> None:
+        self._options: dict[str, Any] = {"data_dir": folder / "data"} | FAST | PORTS
+        self._platform = platform
         self._stack = contextlib.AsyncExitStack()
         self._runtime: Any = None
 
@@ -95,9 +97,19 @@ class _Running:
         caller: Outer = self._runtime
         return caller
 
+    @property
+    def ingress_url(self) -> str:
+        return str(self._runtime.ingress_url)
+
+    @property
+    def admin_url(self) -> str:
+        return str(self._runtime.admin_url)
+
     async def start(self) -> None:
         self._runtime = await self._stack.enter_async_context(Started(bare_app().registry, load_options(self._options, environ={})))
-        await self._runtime.register_deployment(self._arn)
+
+    async def register(self, arn: str) -> None:
+        await self._runtime.register_deployment(arn)
 
     async def stop(self) -> None:
         await self._stack.aclose()
@@ -106,3 +118,6 @@ class _Running:
         """The runtime that keeps the journals: functions come and go by themselves."""
         await self.stop()
         await self.start()
+
+    async def release(self, name: str) -> None:
+        await self.register(self._platform.publish({**ENVIRONMENT, RELEASE: name}))

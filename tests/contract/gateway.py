@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from restate_runtime import connect
-from restate_runtime.cluster.gateway import gateway
+from restate_runtime.cluster.gateway import Gateway, gateway
 
 from .cluster import ClusterEngine, OnCluster
 from .engines import Outer, Running
 
-__all__ = ["GatewayEngine"]
+__all__ = ["GatewayEngine", "ThroughGateway"]
 
 
-class _ThroughGateway:
-    def __init__(self, behind: OnCluster, connection: Any) -> None:
+class ThroughGateway:
+    """The suite's App at a cluster, and a connection to the gateway in front of it."""
+
+    def __init__(self, behind: OnCluster, front: Gateway, connection: Any) -> None:
         self._behind = behind
         self._connection = connection
+        self.ingress_url = front.ingress_url
+        self.admin_url = front.admin_url
 
     @property
     def caller(self) -> Outer:
@@ -28,6 +32,9 @@ class _ThroughGateway:
 
     async def restart(self) -> None:
         await self._behind.restart()
+
+    async def release(self, name: str) -> None:
+        await self._behind.release(name)
 
 
 class GatewayEngine(ClusterEngine):
@@ -38,5 +45,5 @@ class GatewayEngine(ClusterEngine):
         assert self.server is not None, "the session's fixture starts it"
         async with super().start(folder) as behind:
             assert isinstance(behind, OnCluster)
-            async with gateway(self.server.ingress, self.server.admin) as running, connect(running.ingress_url) as connection:
-                yield _ThroughGateway(behind, connection)
+            async with gateway(self.server.ingress, self.server.admin) as front, connect(front.ingress_url) as connection:
+                yield ThroughGateway(behind, front, connection)

@@ -6,15 +6,19 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sample.v1.cart_pb2 import Item, Items, User
 from sample.v1.cart_restate import BoardBase, CartBase, CartContext, SharedCartContext
+from sample.v1.events_pb2 import Blob, Page, Question
+from sample.v1.events_restate import FeedBase, StreamBase
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, LineList, Number, Text
 from sample.v1.sample_restate import CounterBase, CounterClient, EchoBase, EchoClient, LedgerBase
 
+from dev.restate.events_pb2 import Event
 from restate_runtime import (
     App,
     Call,
@@ -36,6 +40,10 @@ Script = Callable[[Any, Any], Awaitable[Any]]
 Body = TypeVar("Body", bound=Script)
 
 SCRIPTS: dict[str, Script] = {}
+FIRST = "first"
+"""The App's first release. Later ones host one service more, `Stream`."""
+RELEASE = "CONTRACT_RELEASE"
+"""Environment variable: the release of an App in a process of its own."""
 OUTSIDE = "CONTRACT_OUTSIDE"
 """Environment variable: the folder of what handlers write down."""
 
@@ -58,6 +66,10 @@ class Outside:
             file.write(line + "\n")
         return len(self.lines())
 
+    def erase(self) -> None:
+        """There are no lines any more."""
+        self._path.unlink()
+
     def lines(self) -> list[str]:
         return self._path.read_text().splitlines() if self._path.exists() else []
 
@@ -67,11 +79,24 @@ async def _play(ctx: Any, text: str) -> str:
     return json.dumps(await SCRIPTS[name](ctx, argument))
 
 
+_PLAYED_BY: ContextVar[str] = ContextVar("release")
+
+
+def played_by() -> str:
+    """The release of the App that plays the script at hand."""
+    return _PLAYED_BY.get()
+
+
 class Echo(EchoBase):
+    def __init__(self, release: str) -> None:
+        super().__init__()
+        self._release = release
+
     async def call(self, ctx: UnkeyedContext, request: Text) -> Text:
         return request
 
     async def script(self, ctx: UnkeyedContext, request: Text) -> Text:
+        _PLAYED_BY.set(self._release)
         return Text(text=await _play(ctx, request.text))
 
 
@@ -125,28 +150,55 @@ class Board(BoardBase):
         return Items(names=await ctx.get("lines", list[str]) or [])
 
 
-def make_app() -> App:
+class Feed(FeedBase):
+    async def read(self, ctx: KeyedContext, request: Page) -> Page:
+        before = await ctx.get("before", int) or 0
+        ctx.set("before", before + 1)
+        ctx.set("last", request)
+        return Page(feed=request.feed, text=request.text, about=request.about, before=before)
+
+    async def store(self, ctx: KeyedContext, request: Blob) -> Blob:
+        ctx.set("last", request)
+        return request
+
+    async def take(self, ctx: KeyedContext, request: Event) -> Event:
+        ctx.set("last", request)
+        return request
+
+    async def ask(self, ctx: KeyedContext, request: Question) -> Question:
+        return request
+
+
+class Stream(StreamBase):
+    async def take(self, ctx: UnkeyedContext, request: Event) -> Event:
+        return request
+
+
+def make_app(release: str = FIRST) -> App:
     """The App of the suite: failed attempts are retried fast, and few times. The ticket shop of the examples is in it."""
     from outside import MailServer, PaymentProvider
     from services import BoxOffice, Checkout, TicketService, UserSession
 
     retry = RetryPolicy(
-        initial_interval=timedelta(milliseconds=2), max_interval=timedelta(milliseconds=20), max_attempts=4, on_exhausted=OnExhausted.FAIL
+        initial_interval=timedelta(milliseconds=2), max_interval=timedelta(milliseconds=20), max_attempts=4, on_exhausted=OnExhausted.PAUSE
     )
     world = Path(os.environ[OUTSIDE])
     checkout = Checkout(PaymentProvider(world), MailServer(world), retry=RetryPolicy(initial_interval=timedelta(milliseconds=1)))
-    return App(Echo(), Counter(), Ledger(), Cart(), Board(), UserSession(), TicketService(), checkout, BoxOffice(), retry=retry)
+    shop = (UserSession(), TicketService(), checkout, BoxOffice())
+    late = () if release == FIRST else (Stream(),)
+    return App(Echo(release), Counter(), Ledger(), Cart(), Board(), Feed(), *late, *shop, retry=retry)
 
 
-def _text(body: Script, argument: Any) -> str:
+def line(body: Script, argument: Any) -> str:
+    """A script and its argument as text, for rpcs that play what they are told."""
     return json.dumps([f"{body.__module__.rpartition('.')[2]}.{body.__name__}", argument])
 
 
 def begin(caller: Caller, body: Script, argument: Any = None, *, key: str | None = None, **options: Any) -> Call[Text]:
     """An awaited call that plays a script: in `Echo`, or in `Counter` where a key is given."""
     if key is None:
-        return EchoClient(caller).script(Text(text=_text(body, argument)), **options)
-    return CounterClient(caller).script(KeyedText(key=key, text=_text(body, argument)), **options)
+        return EchoClient(caller).script(Text(text=line(body, argument)), **options)
+    return CounterClient(caller).script(KeyedText(key=key, text=line(body, argument)), **options)
 
 
 async def play(caller: Caller, body: Script, argument: Any = None, *, key: str | None = None, **options: Any) -> Any:
@@ -157,8 +209,8 @@ async def play(caller: Caller, body: Script, argument: Any = None, *, key: str |
 def send(caller: Caller, body: Script, argument: Any = None, *, key: str | None = None, **options: Any) -> InvocationHandle[Text]:
     """A background call that plays a script."""
     if key is None:
-        return EchoClient(caller).script.in_background(Text(text=_text(body, argument)), **options)
-    return CounterClient(caller).script.in_background(KeyedText(key=key, text=_text(body, argument)), **options)
+        return EchoClient(caller).script.in_background(Text(text=line(body, argument)), **options)
+    return CounterClient(caller).script.in_background(KeyedText(key=key, text=line(body, argument)), **options)
 
 
 def answer(text: Text) -> Any:
@@ -166,4 +218,18 @@ def answer(text: Text) -> Any:
     return json.loads(text.text)
 
 
-__all__ = ["OUTSIDE", "SCRIPTS", "Outside", "answer", "begin", "make_app", "play", "script", "send"]
+__all__ = [
+    "FIRST",
+    "OUTSIDE",
+    "RELEASE",
+    "SCRIPTS",
+    "Outside",
+    "answer",
+    "begin",
+    "line",
+    "make_app",
+    "play",
+    "played_by",
+    "script",
+    "send",
+]

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sample.v1.cart_pb2 import Item
+from sample.v1.cart_restate import CartClient
 from sample.v1.sample_pb2 import Text
 
 from restate_runtime import Code, RetryPolicy, TerminalError
 
-from .engines import Outer, Running
-from .services import Outside, begin, play, script, send
+from .engines import WITH_ADMIN, Outer, Running, reached, resume
+from .services import Outside, answer, begin, line, play, script, send
 
 QUICK = timedelta(milliseconds=2)
 
@@ -161,8 +163,30 @@ async def always_fails(ctx: Any, key: str) -> None:
 @pytest.mark.rule("R13")
 async def test_spent_attempts_fail_where_the_policy_says_so(caller: Outer, key: str) -> None:
     with pytest.raises(TerminalError):
-        await play(caller, always_fails, key)
+        await CartClient(caller).turn(Item(user=key, name=line(always_fails, key)))
+    assert len(Outside(key).lines()) == 2
+
+
+@script
+async def fails_until_mended(ctx: Any, key: str) -> str:
+    Outside(key).write("tried")
+    if not Outside(f"{key}-mended").lines():
+        raise ValueError("not yet")
+    return "mended"
+
+
+@pytest.mark.rule("R13")
+@WITH_ADMIN
+async def test_spent_attempts_pause_where_the_policy_says_nothing_else(running: Running, key: str) -> None:
+    handle = send(running.caller, fails_until_mended, key, key=key)
+    behind = send(running.caller, draws, f"{key}-behind", key=key)
+    await reached(handle, "paused")
     assert len(Outside(key).lines()) == 4
+    assert await behind.status() == "inboxed", "a paused invocation holds its key"
+    Outside(f"{key}-mended").write("mended")
+    await resume(running, await handle.invocation_id())
+    assert answer(await handle.result()) == "mended"
+    await behind.result()
 
 
 @script

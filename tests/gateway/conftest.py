@@ -20,7 +20,7 @@ from restate_runtime.cluster.gateway import Gateway, gateway
 
 from ..cli.conftest import COMMAND, Ran, environment, run
 from ..cluster.hosted import Answer, Hosted, hosting
-from ..contract.cluster import Server, find_server
+from ..contract.server import Server, find_server
 from .shop import Boxes, Notes, Things
 
 

@@ -26,7 +26,7 @@ from restate_runtime.descriptors import find_service
 
 from ..cli.conftest import Ran, run
 from ..cluster.hosted import Hosted, hosting
-from ..contract.cluster import Server, find_server, free_port
+from ..contract.server import Server, find_server, free_port
 from .conftest import Command, command
 from .shop import Boxes
 
