@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, FileDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.descriptor import MethodDescriptor as _Method
 from google.protobuf.descriptor import ServiceDescriptor as _Service
 from google.protobuf.message import DecodeError
@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError
 from .codecs import add_files, is_well_known
 from .descriptors import GENERATOR_ABI, MethodDescriptor, ServiceDescriptor, ServiceKind, StateDescriptor
 from .retry import OnExhausted, RetryOptions
+from .transcode import is_repeated
 
 __all__ = ["METADATA", "DescriptorSetError", "describe", "pack", "unpack"]
 
@@ -35,7 +36,8 @@ METADATA = "restate-runtime-descriptors"
 _VERSION = "1"
 _LARGEST = 64 * 2**20
 _EMPTY = "google.protobuf.Empty"
-_KEY = 0
+_FACTS = ("KEY", "EVENT_PAYLOAD", "EVENT_METADATA")
+_KEY, _EVENT_PAYLOAD, _EVENT_METADATA = range(len(_FACTS))
 
 
 class DescriptorSetError(ValueError):
@@ -104,10 +106,11 @@ def _declare(service: ServiceDescriptor, files: Mapping[str, descriptor_pb2.File
     for method in service.methods:
         if method.shared:
             _set(methods[method.name].options, _METHOD(shared=True))
-        if method.key_field is not None:
-            field = _field(method.descriptor.input_type, method.key_field, files)
+        resolved = {_KEY: method.key_field, _EVENT_PAYLOAD: method.event_payload_field, _EVENT_METADATA: method.event_metadata_field}
+        for fact, name in resolved.items():
+            field = None if name is None else _field(method.descriptor.input_type, name, files)
             if field is not None:
-                _set(field.options, _FIELD(type=_KEY))
+                _set(field.options, _FIELD(type=fact))
 
 
 def _set(options: Any, facts: Any) -> None:
@@ -183,7 +186,7 @@ def _service(pool: descriptor_pool.DescriptorPool, service: _Service, facts: Any
 
 def _method(method: _Method, kind: ServiceKind) -> MethodDescriptor[Any, Any]:
     facts = _METHOD.FromString(method.GetOptions().SerializeToString())
-    key_field = _key_field(method.input_type) if kind is ServiceKind.KEYED else None
+    key_field = _annotated(method.input_type, _KEY) if kind is ServiceKind.KEYED else None
     if kind is ServiceKind.KEYED and key_field is None:
         raise DescriptorSetError(
             f"{method.containing_service.full_name}/{method.name}: its input {method.input_type.full_name} has no KEY field"
@@ -195,6 +198,8 @@ def _method(method: _Method, kind: ServiceKind) -> MethodDescriptor[Any, Any]:
         response=message_factory.GetMessageClass(method.output_type),
         descriptor=method,
         key_field=key_field,
+        event_payload_field=_annotated(method.input_type, _EVENT_PAYLOAD),
+        event_metadata_field=_annotated(method.input_type, _EVENT_METADATA),
         empty_request=method.input_type.full_name == _EMPTY,
         empty_response=method.output_type.full_name == _EMPTY,
         shared=facts.shared or facts.go_type == _GO_SHARED,
@@ -205,12 +210,22 @@ def _method(method: _Method, kind: ServiceKind) -> MethodDescriptor[Any, Any]:
     )
 
 
-def _key_field(message: Descriptor) -> str | None:
+def _annotated(message: Descriptor, fact: int) -> str | None:
+    """The field with an annotation, `dev.restate.ext.field`."""
     for field in message.fields:
         facts = _FIELD.FromString(field.GetOptions().SerializeToString())
-        if facts.HasField("type") and facts.type == _KEY:
+        if facts.HasField("type") and facts.type == fact:
+            if not _fits(field, fact):
+                raise DescriptorSetError(f"{message.full_name}.{field.name}: a field of its type cannot be {_FACTS[fact]}")
             return str(field.name)
     return None
+
+
+def _fits(field: FieldDescriptor, fact: int) -> bool:
+    if fact == _EVENT_METADATA:
+        entry = field.message_type
+        return entry is not None and entry.GetOptions().map_entry and all(part.type == field.TYPE_STRING for part in entry.fields)
+    return not is_repeated(field) and field.type in ((field.TYPE_STRING,) if fact == _KEY else (field.TYPE_STRING, field.TYPE_BYTES))
 
 
 def _state_type(pool: descriptor_pool.DescriptorPool, name: str) -> type[Any]:

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from .errors import Code, TerminalError
 
-__all__ = ["from_json", "missing", "to_json"]
+__all__ = ["from_json", "is_repeated", "missing", "to_json"]
 
 _SHOWN = 40
 _ANY = "google.protobuf.Any"
@@ -185,7 +185,8 @@ def _takes_null(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.full_name == "google.protobuf.Value"
 
 
-def _is_repeated(field: FieldDescriptor) -> bool:
+def is_repeated(field: FieldDescriptor) -> bool:
+    """Whether a field is a list or a map."""
     repeated: bool | None = getattr(field, "is_repeated", None)  # protobuf before 6.31 has the label only
     return cast(Any, field).label == FieldDescriptor.LABEL_REPEATED if repeated is None else repeated
 
@@ -193,7 +194,7 @@ def _is_repeated(field: FieldDescriptor) -> bool:
 def _field(field: FieldDescriptor, value: Any, path: str) -> None:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         _map(field.message_type, value, path)
-    elif _is_repeated(field):
+    elif is_repeated(field):
         if not isinstance(value, list) or isinstance(value, _Object):
             _refuse(path, f"expects a list, not {_kind(value)}")
         for index, item in enumerate(value):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
-from sample.v1 import cart_restate, sample_restate
+from sample.v1 import cart_restate, events_restate, sample_restate
 
 from restate_runtime.descriptor_set import DescriptorSetError, describe, pack, unpack
 from restate_runtime.descriptors import ServiceDescriptor, ServiceKind, find_service
@@ -15,7 +15,7 @@ from tour.v1 import tour_restate
 
 SERVICES = [
     value
-    for module in (tour_restate, sample_restate, cart_restate)
+    for module in (tour_restate, sample_restate, cart_restate, events_restate)
     for value in vars(module).values()
     if isinstance(value, ServiceDescriptor)
 ]
@@ -28,6 +28,8 @@ def facts(service: ServiceDescriptor) -> Any:
             method.name,
             method.python_name,
             method.key_field,
+            method.event_payload_field,
+            method.event_metadata_field,
             method.shared,
             method.private,
             method.retry,
@@ -108,6 +110,14 @@ def test_files_that_do_not_fit_together() -> None:
     files = unpack(pack([sample_restate.COUNTER]))
     del files.file[0]
     with pytest.raises(DescriptorSetError, match="do not fit together"):
+        describe(files)
+
+
+def test_an_annotation_that_its_field_cannot_have() -> None:
+    files = unpack(pack([events_restate.FEED]))
+    page = next(message for file in files.file for message in file.message_type if message.name == "Page")
+    page.field[1].type = page.field[1].TYPE_INT32
+    with pytest.raises(DescriptorSetError, match=r"sample\.v1\.Page\.text: a field of its type cannot be EVENT_PAYLOAD"):
         describe(files)
 
 

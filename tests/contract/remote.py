@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,11 @@ class _RemoteEngine:
             await running.stop()
 
 
+# A cycle of calls is found once those that wait are suspended.
+_SOON = timedelta(seconds=1)
+
 remote: tuple[Engine, ...] = (
-    _RemoteEngine("remote", {}),
+    _RemoteEngine("remote", {"inactivity_timeout": _SOON}),
     _RemoteEngine("remote-always-suspend", {"always_suspend": True}),
     _RemoteEngine("remote-request-response", {}, http1=True),
 )

@@ -199,6 +199,11 @@ default-provider = "replicated"
         self._down.kill()
         self.killed += 1
 
+    def settle(self) -> None:
+        """Waits until the nodes that are left have agreed on a leader."""
+        for node in self.up:
+            node.ready()
+
     def mend(self) -> None:
         """Starts the node that is down, and waits until all three are healthy again."""
         if self._down is None:

@@ -213,6 +213,12 @@ def send(caller: Caller, body: Script, argument: Any = None, *, key: str | None 
     return CounterClient(caller).script.in_background(KeyedText(key=key, text=line(body, argument)), **options)
 
 
+async def answer_of(caller: Any, id: str) -> Any:
+    """What a script returned, by its invocation's id: a handle that knows no more may give bytes."""
+    result = await caller.invocation(id).result()
+    return answer(result if isinstance(result, Text) else Text.FromString(result))
+
+
 def answer(text: Text) -> Any:
     """What a script returned."""
     return json.loads(text.text)
@@ -225,6 +231,7 @@ __all__ = [
     "SCRIPTS",
     "Outside",
     "answer",
+    "answer_of",
     "begin",
     "line",
     "make_app",

@@ -10,8 +10,8 @@ import pytest
 
 from restate_runtime import Code, TerminalError, gather
 
-from .engines import Outer, reached
-from .services import Outside, begin, play, script, send
+from .engines import WITH_ADMIN, Outer, Running, reached, resume
+from .services import Outside, answer_of, begin, play, script, send
 
 LONG = timedelta(hours=1)
 
@@ -173,3 +173,33 @@ async def test_a_kill_frees_the_key_at_once(caller: Outer, key: str) -> None:
         await holder.result()
     assert caught.value.code is Code.ABORTED
     assert await play(caller, reads_kept, key=key) is None
+
+
+@script
+async def changes_its_mind(ctx: Any, key: str) -> str:
+    awakeable = ctx.awakeable(str)
+    await ctx.run("tell", lambda: Outside(key).write(awakeable.id), type=int)
+    if Outside(f"{key}-changed").lines():
+        await ctx.run("other", lambda: Outside(f"{key}-effects").write("effect"), type=int)
+    else:
+        await ctx.sleep(timedelta(milliseconds=1))
+    return str(await awakeable)
+
+
+@pytest.mark.rule("R20")
+@WITH_ADMIN
+async def test_a_mismatch_pauses_performs_nothing_and_is_resumed_on_the_code_of_the_moment(running: Running, key: str) -> None:
+    id = await send(running.caller, changes_its_mind, key, key=key).invocation_id()
+    await begun(key)
+    await asyncio.sleep(0.2)  # the sleep is recorded
+    Outside(f"{key}-changed").write("changed")
+    await running.restart()
+    behind = send(running.caller, reads_kept, key=key)
+    await running.caller.resolve_awakeable(Outside(key).lines()[0], "settled")
+    await reached(running.caller.invocation(id), "paused")
+    assert await behind.status() == "inboxed", "a paused invocation holds its key"
+    assert Outside(f"{key}-effects").lines() == []
+    Outside(f"{key}-changed").erase()
+    await resume(running, id)
+    assert await answer_of(running.caller, id) == "settled"
+    await behind.result()

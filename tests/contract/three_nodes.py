@@ -50,6 +50,7 @@ class ThreeNodesEngine:
                 yield ThroughGateway(behind, front, connection)
             finally:
                 await killing
+                await asyncio.to_thread(nodes.settle)
                 await behind.close()
 
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from ..descriptors import find_service
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.by_name import NamedMethod
 from ..handler.client import InvocationHandle, Method, OutgoingCall
@@ -418,7 +419,11 @@ class Runtime:
         method = self._hosted(invocation_id)
         if method is None:
             return payload
-        return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=method.descriptor).decode_response(payload)
+        # Classes of an imported module are those that users know; those of an endpoint's contract are its own.
+        imported = find_service(method.service)
+        known = [] if imported is None else [item for item in imported.methods if item.name == method.name]
+        descriptor = known[0] if known else method.descriptor
+        return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=descriptor).decode_response(payload)
 
     def _hosted(self, invocation_id: str) -> HostedMethod | None:
         try:
