@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import nox
@@ -16,7 +18,7 @@ ROOT = Path(__file__).parent
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 SUPPORTED = ("3.11", "3.12", "3.13")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
-RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
+RESTATE = [f"@restatedev/{name}@1.7.12" for name in ("restate-server", "restatectl")]
 TOUR = Path("examples", "ticket_reservation", "run_tour.py")
 
 nox.needs_version = ">=2025.10.14"
@@ -248,6 +250,31 @@ def chaos(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/chaos", "--full", "--timeout=0", *session.posargs)
 
 
+@nox.session(requires=["cluster_server"])
+def matrix(session: nox.Session) -> None:
+    """The contract suite whole on every engine, and the table of rules by engine in docs/; `-- ENGINE...` runs only these.
+
+    Takes about half an hour. A cluster of three nodes loses the one that leads in every test.
+    """
+    session.install("-e", ".[codegen]", *GROUPS["test"])
+    engines = session.posargs or list(runpy.run_path(str(ROOT / "docs" / "make_matrix.py"))["ENGINES"])
+    folder = ROOT / ".cache" / "matrix"
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for engine in engines:
+        report = folder / f"{engine}.json"
+        report.unlink(missing_ok=True)
+        arguments = ["--engine", engine, "--matrix", str(report), "--timeout=180"]
+        # As in CI, what an engine needs may not be missing.
+        session.run("python", "-m", "pytest", "tests/contract", *arguments, env={"CI": "1"}, success_codes=range(256))
+        seen = json.loads(report.read_text())["engines"].get(engine) if report.is_file() else None
+        if not seen or any(cell["failed"] for cell in seen.values()):
+            failed.append(engine)
+    session.run("python", "docs/make_matrix.py", str(folder), f"{date.today()} with {' and '.join(RESTATE)}")
+    if failed:
+        session.error(f"rules are broken on {', '.join(failed)}: see docs/reference/matrix.md")
+
+
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """This machine's sync time, the rate of a bare group commit, and the workloads beside it."""
@@ -259,13 +286,17 @@ def benchmarks(session: nox.Session) -> None:
 def cluster_server(session: nox.Session) -> None:
     """Fetches Restate's server for tests/contract and tests/cluster into .cache/restate, from npm; with a Node.js of its own."""
     folder = ROOT / ".cache" / "restate"
-    version = RESTATE_SERVER.rpartition("@")[2]
-    if any(
-        json.loads(file.read_text())["version"] == version for file in folder.glob("node_modules/@restatedev/restate-server-*/package.json")
-    ):
+    if all(is_fetched(folder, package) for package in RESTATE):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    npm_install(session, folder, RESTATE_SERVER)
+    npm_install(session, folder, *RESTATE)
+
+
+def is_fetched(folder: Path, package: str) -> bool:
+    """Whether a package with a program for each platform is there."""
+    name, _, version = package.rpartition("@")
+    found = folder.glob(f"node_modules/{name}-*/package.json")
+    return any(json.loads(file.read_text())["version"] == version for file in found)
 
 
 @nox.session

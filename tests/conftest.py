@@ -23,7 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("RESTATE_TEST_MODE", "default"),
         help="how tests with the fixture runtime_options run a runtime; 'all': once in each way (default: $RESTATE_TEST_MODE or 'default')",
     )
-    parser.addoption("--engine", action="append", help="engines for tests/contract; all that are known where it is left out")
+    parser.addoption(
+        "--engine", action="append", help="an engine for tests/contract; without one all, slow ones for the tests marked smoke"
+    )
+    parser.addoption("--matrix", metavar="FILE", help="write which rule of the contract held on which engine, as JSON")
     parser.addoption("--full", action="store_true", help="the long versions of the crash and chaos tests")
 
 

@@ -156,6 +156,8 @@ class OnCluster:
         ingress_url, admin_url: the contract's, which only the gateway has.
     """
 
+    interrupted = False
+
     def __init__(self, server: Cluster, http_11: bool) -> None:
         self.ingress_url = self.admin_url = None
         self._server = server

@@ -17,7 +17,20 @@ from restate_runtime import Caller, Code, InvocationHandle, TerminalError, conne
 
 from .services import FIRST, make_app
 
-__all__ = ["WITH_ADMIN", "WITH_INGRESS", "Engine", "Outer", "Running", "embedded", "over", "reached", "resume", "until"]
+__all__ = [
+    "WITH_ADMIN",
+    "WITH_INGRESS",
+    "Engine",
+    "Outer",
+    "Running",
+    "check_effects",
+    "check_times",
+    "embedded",
+    "over",
+    "reached",
+    "resume",
+    "until",
+]
 
 WITH_INGRESS = WITH_ADMIN = pytest.mark.not_on("cluster", "cluster-http1", reason="a cluster has it with the gateway in front")
 PORTS: dict[str, Any] = {"ingress": "127.0.0.1:0", "admin": "127.0.0.1:0"}
@@ -51,6 +64,11 @@ class Running(Protocol):
         """The admin API; likewise."""
         ...
 
+    @property
+    def interrupted(self) -> bool:
+        """What keeps the journals is killed in the middle of the test."""
+        ...
+
     async def restart(self) -> None:
         """Stops what runs the handlers, in order, and starts it again on the same data."""
         ...
@@ -76,6 +94,8 @@ class Engine(Protocol):
 
 class _Embedded:
     """The embedded runtime, in this process; its caller is the runtime itself, or a connection to its ingress."""
+
+    interrupted = False
 
     def __init__(self, folder: Path, options: dict[str, Any], served: bool) -> None:
         self._options = {"data_dir": folder / "data"} | FAST | PORTS | options
@@ -154,6 +174,16 @@ async def over(handle: InvocationHandle[Any]) -> None:
     except TerminalError as error:
         if error.code is not Code.NOT_FOUND:
             raise
+
+
+def check_effects(running: Running, seen: list[str], expected: list[str]) -> None:
+    """What handlers left outside. An attempt that is cut off does again what was not recorded yet (R41), and only that."""
+    assert (list(dict.fromkeys(seen)) if running.interrupted else seen) == expected
+
+
+def check_times(running: Running, seen: int, expected: int) -> None:
+    """How often something was done outside; likewise."""
+    assert seen == expected or (running.interrupted and seen > expected)
 
 
 async def resume(running: Running, id: str) -> None:

@@ -86,6 +86,8 @@ class LambdaEngine:
 
 
 class _Running:
+    interrupted = False
+
     def __init__(self, folder: Path, platform: Platform) -> None:
         self._options: dict[str, Any] = {"data_dir": folder / "data"} | FAST | PORTS
         self._platform = platform

@@ -19,7 +19,8 @@ __all__ = ["GatewayEngine", "ThroughGateway"]
 class ThroughGateway:
     """The suite's App at a cluster, and a connection to the gateway in front of it."""
 
-    def __init__(self, behind: OnCluster, front: Gateway, connection: Any) -> None:
+    def __init__(self, behind: OnCluster, front: Gateway, connection: Any, *, interrupted: bool = False) -> None:
+        self.interrupted = interrupted
         self._behind = behind
         self._connection = connection
         self.ingress_url = front.ingress_url

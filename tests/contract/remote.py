@@ -18,6 +18,8 @@ __all__ = ["remote"]
 
 
 class _Remote:
+    interrupted = False
+
     def __init__(self, folder: Path, options: dict[str, Any], http1: bool) -> None:
         self._options = {"data_dir": folder / "data"} | FAST | PORTS | options
         self._http1 = http1
@@ -83,7 +85,7 @@ class _RemoteEngine:
 
 
 # A cycle of calls is found once those that wait are suspended.
-_SOON = timedelta(seconds=1)
+_SOON = timedelta(seconds=3)
 
 remote: tuple[Engine, ...] = (
     _RemoteEngine("remote", {"inactivity_timeout": _SOON}),

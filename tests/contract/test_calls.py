@@ -12,8 +12,8 @@ from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
 from restate_runtime import Code, TerminalError
 
-from .engines import Outer, Running, over, reached
-from .services import Outside, answer, begin, play, script, send
+from .engines import Outer, Running, check_effects, over, reached, until
+from .services import Outside, answer, answer_of, begin, play, script, send
 
 LONG = timedelta(hours=1)
 
@@ -38,6 +38,7 @@ async def never_awaits(ctx: Any, key: str) -> str:
     return "done"
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R1")
 @pytest.mark.rule("R10")
 async def test_calls_that_nobody_awaits_run_to_their_end(caller: Outer, key: str) -> None:
@@ -111,6 +112,43 @@ async def test_the_same_idempotency_key_is_the_same_invocation(caller: Outer, ke
     assert (await counter.get(CounterKey(name=key))).value == 2
 
 
+@pytest.mark.rule("R22")
+async def test_a_key_counts_for_its_service_method_and_key(caller: Outer, key: str) -> None:
+    counter = CounterClient(caller)
+    for name in (f"{key}/a", f"{key}/b"):
+        assert (await counter.add(AddRequest(name=name, amount=1), idempotency_key=key)).value == 1
+        assert (await counter.get(CounterKey(name=name), idempotency_key=key)).value == 1
+    assert (await EchoClient(caller).call(Text(text="x"), idempotency_key=key)).text == "x"
+
+
+@script
+async def waits_to_be_told(ctx: Any, key: str) -> str:
+    awakeable = ctx.awakeable(str)
+    await ctx.run("tell", lambda: Outside(key).write(awakeable.id), type=int)
+    return str(await awakeable)
+
+
+@pytest.mark.rule("R22")
+async def test_a_second_call_attaches_to_the_first(caller: Outer, key: str) -> None:
+    calls = [begin(caller, waits_to_be_told, key, idempotency_key=key) for _ in range(3)]
+    id = await send(caller, waits_to_be_told, key, idempotency_key=key).invocation_id()
+    await until(Outside(key).lines)
+    await caller.resolve_awakeable(Outside(key).lines()[0], "told")
+    assert [answer(await call) for call in calls] == ["told"] * 3
+    assert await answer_of(caller, id) == "told"
+
+
+@pytest.mark.rule("R22")
+@pytest.mark.not_on("cluster", "cluster-http1", "gateway", "three-nodes", reason="a cluster does not compare requests: docs/scaling.md")
+async def test_the_same_key_with_another_request_is_refused(caller: Outer, key: str) -> None:
+    counter = CounterClient(caller)
+    await counter.add(AddRequest(name=key, amount=1), idempotency_key=key)
+    with pytest.raises(TerminalError) as caught:
+        await counter.add(AddRequest(name=key, amount=2), idempotency_key=key)
+    assert caught.value.code is Code.ALREADY_EXISTS
+    assert (await counter.get(CounterKey(name=key))).value == 1
+
+
 @pytest.mark.rule("R3")
 async def test_empty_requests_and_responses(caller: Outer, key: str) -> None:
     ledger = LedgerClient(caller)
@@ -139,12 +177,13 @@ async def test_handles_in_handlers(caller: Outer, key: str) -> None:
 
 
 @pytest.mark.rule("R5")
-async def test_handles_outside(caller: Outer, key: str) -> None:
+async def test_handles_outside(running: Running, key: str) -> None:
+    caller = running.caller
     handle = send(caller, sleeps_then_writes, key)
     await handle
     assert answer(await handle.result()) is None
     assert await handle.status() == "completed"
-    assert Outside(key).lines() == ["written"]
+    check_effects(running, Outside(key).lines(), ["written"])
     again: Any = caller.invocation(await handle.invocation_id())
     assert await again.status() == "completed"
 
@@ -196,6 +235,8 @@ async def counts_once(ctx: Any, key: str) -> None:
     await ctx.sleep(timedelta(milliseconds=100))
 
 
+@pytest.mark.smoke
+@pytest.mark.rule("R31")
 @pytest.mark.rule("R40")
 @pytest.mark.rule("R41")
 async def test_a_restart_repeats_nothing(running: Running, key: str) -> None:
@@ -208,7 +249,7 @@ async def test_a_restart_repeats_nothing(running: Running, key: str) -> None:
     while (total := (await CounterClient(running.caller).get(CounterKey(name=key))).value) < 111:
         await asyncio.sleep(0.01)
     assert total == 111
-    assert Outside(key).lines() == ["effect"]
+    check_effects(running, Outside(key).lines(), ["effect"])
 
 
 @pytest.mark.rule("R23")
@@ -218,6 +259,7 @@ async def test_an_empty_key_is_refused(caller: Outer) -> None:
     assert caught.value.code is Code.INVALID_ARGUMENT
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R42")
 async def test_one_at_a_time_for_a_key(caller: Outer, key: str) -> None:
     calls = [begin(caller, reads_waits_writes, key=key) for _ in range(8)]

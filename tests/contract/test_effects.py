@@ -13,7 +13,7 @@ from sample.v1.sample_pb2 import Text
 
 from restate_runtime import Code, RetryPolicy, TerminalError
 
-from .engines import WITH_ADMIN, Outer, Running, reached, resume
+from .engines import WITH_ADMIN, Outer, Running, check_effects, check_times, reached, resume
 from .services import Outside, answer, begin, line, play, script, send
 
 QUICK = timedelta(milliseconds=2)
@@ -56,10 +56,11 @@ async def fails_twice(ctx: Any, key: str) -> int:
     return await ctx.run("flaky", body, retry=RetryPolicy(initial_interval=QUICK))  # type: ignore[no-any-return]
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R12")
-async def test_failed_side_effects_are_tried_again(caller: Outer, key: str) -> None:
-    assert await play(caller, fails_twice, key) == 3
-    assert len(Outside(key).lines()) == 3
+async def test_failed_side_effects_are_tried_again(running: Running, key: str) -> None:
+    check_times(running, await play(running.caller, fails_twice, key), 3)
+    check_times(running, len(Outside(key).lines()), 3)
 
 
 @script
@@ -75,11 +76,12 @@ async def gives_up(ctx: Any, key: str) -> list[str]:
 
 
 @pytest.mark.rule("R12")
-async def test_a_spent_policy_is_a_terminal_error(caller: Outer, key: str) -> None:
-    code, message = await play(caller, gives_up, key)
+async def test_a_spent_policy_is_a_terminal_error(running: Running, key: str) -> None:
+    code, message = await play(running.caller, gives_up, key)
     assert code == "INTERNAL"
-    assert "the side effect 'hopeless' failed 3 times; the last with: ValueError: no 3" in message
-    assert len(Outside(key).lines()) == 3
+    times = len(Outside(key).lines())
+    assert f"the side effect 'hopeless' failed 3 times; the last with: ValueError: no {times}" in message
+    check_times(running, times, 3)
 
 
 @script
@@ -96,9 +98,9 @@ async def fails_for_good(ctx: Any, key: str) -> list[str]:
 
 
 @pytest.mark.rule("R12")
-async def test_a_terminal_error_of_an_action_is_the_result_at_once(caller: Outer, key: str) -> None:
-    assert await play(caller, fails_for_good, key) == ["FAILED_PRECONDITION", "declined"]
-    assert Outside(key).lines() == ["tried"]
+async def test_a_terminal_error_of_an_action_is_the_result_at_once(running: Running, key: str) -> None:
+    assert await play(running.caller, fails_for_good, key) == ["FAILED_PRECONDITION", "declined"]
+    check_effects(running, Outside(key).lines(), ["tried"])
 
 
 @script
@@ -150,8 +152,8 @@ async def fails_at_first(ctx: Any, key: str) -> int:
 
 
 @pytest.mark.rule("R13")
-async def test_failed_attempts_are_retried(caller: Outer, key: str) -> None:
-    assert await play(caller, fails_at_first, key) == 3
+async def test_failed_attempts_are_retried(running: Running, key: str) -> None:
+    check_times(running, await play(running.caller, fails_at_first, key), 3)
 
 
 @script
@@ -161,10 +163,10 @@ async def always_fails(ctx: Any, key: str) -> None:
 
 
 @pytest.mark.rule("R13")
-async def test_spent_attempts_fail_where_the_policy_says_so(caller: Outer, key: str) -> None:
+async def test_spent_attempts_fail_where_the_policy_says_so(running: Running, key: str) -> None:
     with pytest.raises(TerminalError):
-        await CartClient(caller).turn(Item(user=key, name=line(always_fails, key)))
-    assert len(Outside(key).lines()) == 2
+        await CartClient(running.caller).turn(Item(user=key, name=line(always_fails, key)))
+    check_times(running, len(Outside(key).lines()), 2)
 
 
 @script
@@ -181,7 +183,7 @@ async def test_spent_attempts_pause_where_the_policy_says_nothing_else(running: 
     handle = send(running.caller, fails_until_mended, key, key=key)
     behind = send(running.caller, draws, f"{key}-behind", key=key)
     await reached(handle, "paused")
-    assert len(Outside(key).lines()) == 4
+    check_times(running, len(Outside(key).lines()), 4)
     assert await behind.status() == "inboxed", "a paused invocation holds its key"
     Outside(f"{key}-mended").write("mended")
     await resume(running, await handle.invocation_id())
@@ -211,7 +213,7 @@ async def test_cleaning_up_after_an_attempt_that_is_over_is_inert(running: Runni
     assert Outside(f"{key}-after").lines() == []
     await running.caller.resolve_awakeable(Outside(key).lines()[0], "settled")
     await running.caller.invocation(id).result()
-    assert Outside(f"{key}-after").lines() == ["after"]
+    check_effects(running, Outside(f"{key}-after").lines(), ["after"])
     assert Outside(key).lines().count("finally") >= 2
 
 
@@ -231,8 +233,8 @@ async def fails_silently(ctx: Any, argument: Any) -> None:
 
 @pytest.mark.rule("R10")
 @pytest.mark.not_on("lambda", reason="a function's log is written by another process")
-async def test_the_logger_says_everything_once(caller: Outer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_logger_says_everything_once(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "restate_runtime.handler"):
-        await play(caller, speaks)
+        await play(running.caller, speaks)
     said = [record.getMessage().rpartition("] ")[2] for record in caplog.records if record.levelname == "INFO"]
-    assert said == ["before", "between", "after"]
+    check_effects(running, said, ["before", "between", "after"])

@@ -10,7 +10,7 @@ import pytest
 
 from restate_runtime import Code, TerminalError, gather
 
-from .engines import WITH_ADMIN, Outer, Running, reached, resume
+from .engines import WITH_ADMIN, Outer, Running, check_effects, reached, resume, until
 from .services import Outside, answer_of, begin, play, script, send
 
 LONG = timedelta(hours=1)
@@ -46,6 +46,7 @@ async def reads_kept(ctx: Any, argument: Any) -> bool | None:
     return await ctx.get("kept", bool)  # type: ignore[no-any-return]
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R11")
 async def test_state_written_before_a_terminal_error_stays(caller: Outer, key: str) -> None:
     with pytest.raises(TerminalError):
@@ -64,11 +65,11 @@ async def is_cancelled(ctx: Any, key: str) -> list[str]:
     return []
 
 
-async def begun(key: str, lines: int = 1) -> None:
-    while len(Outside(key).lines()) < lines:
-        await asyncio.sleep(0.005)
+async def begun(key: str) -> None:
+    await until(Outside(key).lines)
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R15")
 async def test_cancel_raises_once_and_later_awaits_work(caller: Outer, key: str) -> None:
     handle = send(caller, is_cancelled, key)
@@ -78,37 +79,37 @@ async def test_cancel_raises_once_and_later_awaits_work(caller: Outer, key: str)
 
 
 @script
-async def waits_below(ctx: Any, key: str) -> None:
+async def waits_below(ctx: Any, argument: Any) -> None:
+    key, name = argument
     try:
-        await ctx.run("begun", lambda: Outside(key).write("begun"), type=int)
+        await ctx.run("begun", lambda: Outside(key).write(f"{name} begun"), type=int)
         await ctx.sleep(LONG)
     except TerminalError as error:
-        name = error.code.name
-        await ctx.run("cancelled", lambda: Outside(key).write(name), type=int)
+        line = f"{name} {error.code.name}"
+        await ctx.run("cancelled", lambda: Outside(key).write(line), type=int)
         raise
 
 
 @script
 async def calls_below(ctx: Any, key: str) -> str:
-    background = send(ctx, waits_below, f"{key}-background")
+    background = send(ctx, waits_below, [key, "background"])
     await background.invocation_id()
     try:
-        await gather(begin(ctx, waits_below, key), begin(ctx, waits_below, key))
+        await gather(begin(ctx, waits_below, [key, "first"]), begin(ctx, waits_below, [key, "second"]))
     except TerminalError as error:
         return error.code.name
     return ""
 
 
 @pytest.mark.rule("R15")
-async def test_awaited_calls_are_cancelled_and_background_calls_are_not(caller: Outer, key: str) -> None:
-    handle = send(caller, calls_below, key)
-    await begun(key, 2)
-    await begun(f"{key}-background")
+async def test_awaited_calls_are_cancelled_and_background_calls_are_not(running: Running, key: str) -> None:
+    handle = send(running.caller, calls_below, key)
+    await until(lambda: {"first begun", "second begun", "background begun"} <= set(Outside(key).lines()))
     await handle.cancel()
     assert (await handle.result()).text == '"CANCELLED"'
-    await begun(key, 4)
-    assert sorted(Outside(key).lines()) == ["CANCELLED", "CANCELLED", "begun", "begun"]
-    assert Outside(f"{key}-background").lines() == ["begun"]
+    await until(lambda: {"first CANCELLED", "second CANCELLED"} <= set(Outside(key).lines()))
+    expected = ["background begun", "first CANCELLED", "first begun", "second CANCELLED", "second begun"]
+    check_effects(running, sorted(Outside(key).lines()), expected)
 
 
 @script
@@ -164,6 +165,7 @@ async def test_handlers_cancel(caller: Outer, key: str, body: Any) -> None:
     assert await play(caller, body, key) == '["CANCELLED", "compensated"]'
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R16")
 async def test_a_kill_frees_the_key_at_once(caller: Outer, key: str) -> None:
     holder = send(caller, holds, key, key=key)

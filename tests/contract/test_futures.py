@@ -12,7 +12,7 @@ from sample.v1.sample_restate import EchoClient
 
 from restate_runtime import DeadlineExceeded, TerminalError, as_completed, gather, race, select
 
-from .engines import Outer
+from .engines import Outer, Running, check_effects
 from .services import Outside, begin, play, script
 
 pytestmark = pytest.mark.rule("R10")
@@ -32,6 +32,7 @@ async def gathers(ctx: Any, argument: Any) -> list[Any]:
     return [[text.text for text in texts], one, two, list(await gather())]
 
 
+@pytest.mark.smoke
 async def test_gather_gives_all_results_in_order(caller: Outer) -> None:
     assert await play(caller, gathers) == [["0", "1", "2", "3", "4"], None, 2, []]
 
@@ -157,9 +158,11 @@ async def awaits_twice(ctx: Any, key: str) -> list[Any]:
     return [await run, await run, await call == await call]
 
 
-async def test_futures_are_awaited_any_number_of_times(caller: Outer, key: str) -> None:
-    assert await play(caller, awaits_twice, key) == [1, 1, True]
-    assert Outside(key).lines() == ["once"]
+async def test_futures_are_awaited_any_number_of_times(running: Running, key: str) -> None:
+    first, second, same = await play(running.caller, awaits_twice, key)
+    assert same
+    assert first == second
+    check_effects(running, Outside(key).lines(), ["once"])
 
 
 @script

@@ -64,6 +64,7 @@ async def value_of(ask: Ask, key: str) -> str:
     return str((await ask("/sample.v1.Counter/Get", {"name": key})).json.get("value", "0"))
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R32")
 async def test_calls_in_json_and_in_protobuf(ask: Ask, key: str) -> None:
     reply = await ask(ADD, {"name": key, "amount": "3"})

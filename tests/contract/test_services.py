@@ -107,6 +107,7 @@ async def takes_its_turn(ctx: Any, argument: Any) -> None:
     await ctx.run("turn", lambda: Outside(f"{key}-turns").write(name), type=int)
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R21")
 @pytest.mark.rule("R42")
 async def test_an_inbox_is_first_in_first_out(caller: Outer, key: str) -> None:

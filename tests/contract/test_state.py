@@ -58,6 +58,7 @@ async def reads(ctx: Any, argument: Any) -> list[Any]:
     ]
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R14")
 async def test_state_comes_back_as_what_it_was(caller: Outer, key: str) -> None:
     await play(caller, keeps, key=key)
@@ -170,6 +171,7 @@ async def told(key: str) -> str:
     return lines[0]
 
 
+@pytest.mark.smoke
 @pytest.mark.rule("R34")
 async def test_awakeables_are_settled_from_outside(caller: Outer, key: str) -> None:
     handle = send(caller, waits_for, key)

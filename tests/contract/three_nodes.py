@@ -47,7 +47,7 @@ class ThreeNodesEngine:
         async with gateway(*addresses) as front, connect(front.ingress_url) as connection:
             killing = asyncio.create_task(_kill(nodes, random.Random(folder.name).uniform(0, LATEST_S)))
             try:
-                yield ThroughGateway(behind, front, connection)
+                yield ThroughGateway(behind, front, connection, interrupted=True)
             finally:
                 await killing
                 await asyncio.to_thread(nodes.settle)
