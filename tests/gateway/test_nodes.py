@@ -1,0 +1,111 @@
+"""A cluster of several nodes, of which some are gone or have no leader: played by plain HTTP servers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from restate_runtime import RuntimeFault
+from restate_runtime.cluster.gateway.nodes import Answer, Nodes
+
+from ..contract.server import free_port
+
+Behave = Callable[[int], web.Response | None]
+"""What a node answers to the n-th request, counted from 1; with nothing it closes the connection."""
+
+
+@dataclass
+class Node:
+    url: str
+    requests: list[str] = field(default_factory=list)
+
+
+@contextlib.asynccontextmanager
+async def node(behave: Behave) -> AsyncIterator[Node]:
+    node = Node("")
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        node.requests.append(request.path)
+        answer = behave(len(node.requests))
+        if answer is None:
+            assert request.transport is not None
+            request.transport.abort()
+        return answer or web.Response()
+
+    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield node
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def nodes(*urls: str) -> AsyncIterator[Nodes]:
+    async with aiohttp.ClientSession() as session:
+        yield Nodes(session, urls, "--cluster")
+
+
+async def ask(nodes: Nodes, *, repeatable: bool = True) -> Answer:
+    return await nodes.request("POST", "/x", b"", {}, busy=lambda answer: answer.status == 503, repeatable=repeatable)
+
+
+def fine(_: int) -> web.Response:
+    return web.Response(text="fine")
+
+
+def gone() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_a_node_that_is_gone_is_passed_over(repeatable: bool) -> None:
+    async with node(fine) as second, nodes(gone(), second.url) as cluster:
+        for _ in range(3):
+            assert (await ask(cluster, repeatable=repeatable)).body == b"fine"
+        assert len(second.requests) == 3
+
+
+async def test_the_next_request_begins_with_the_node_that_answered() -> None:
+    async with node(lambda number: None if number == 1 else fine(number)) as first, node(fine) as second:
+        async with nodes(first.url, second.url) as cluster:
+            await ask(cluster)
+            await ask(cluster)
+        assert (len(first.requests), len(second.requests)) == (1, 2)
+
+
+async def test_a_cluster_without_a_leader_is_waited_for() -> None:
+    async with node(lambda number: fine(number) if number > 3 else web.Response(status=503)) as only, nodes(only.url) as cluster:
+        assert (await ask(cluster)).status == 200
+        assert len(only.requests) == 4
+
+
+@pytest.mark.parametrize("behave", [lambda _: web.Response(status=503), lambda _: None], ids=["busy", "broken"])
+async def test_what_may_arrive_once_is_sent_once(behave: Behave) -> None:
+    async with node(behave) as first, node(fine) as second, nodes(first.url, second.url) as cluster:
+        if behave(0) is None:
+            with pytest.raises(ConnectionError, match="broke before there was an answer"):
+                await ask(cluster, repeatable=False)
+        else:
+            assert (await ask(cluster, repeatable=False)).status == 503
+        assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+async def test_a_cluster_that_is_not_there_is_told_at_once_with_all_its_addresses() -> None:
+    urls = gone(), gone()
+    async with nodes(*urls) as cluster:
+        with pytest.raises(ConnectionError, match=rf"no Restate cluster can be reached at {urls[0]}, {urls[1]} \(--cluster\)"):
+            await ask(cluster)
+
+
+async def test_an_address_that_is_none() -> None:
+    with pytest.raises(RuntimeFault, match="--cluster: 'localhost:8080' is no URL"):
+        async with nodes("http://127.0.0.1:1", "localhost:8080"):
+            pass
