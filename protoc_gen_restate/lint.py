@@ -209,7 +209,7 @@ def _file_name(contract: Contract) -> Iterator[Problem]:
     messages = {message.file for service in _services(contract) for message in service.messages}
     for name in sorted({file.name for file in _with_services(contract)} | messages):
         if not all(re.fullmatch(r"\w+", part) for part in module_name(name, "_pb2").split(".")):
-            printable = name.encode("unicode_escape").decode("ascii")
+            printable = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
             yield Location(printable), "the file's name cannot become a Python module; use letters, digits, '_', '-' and '/'"
 
 
