@@ -65,6 +65,8 @@ def test_modules_are_where_protoc_puts_them(proto: str, module: str) -> None:
     assert naming.module_name(proto, "_pb2") == module
 
 
-@pytest.mark.parametrize(("name", "plain"), [("shop", True), ("größe", True), ("class", False), ("2d", False), ("__a", False), ("ﬁ", False)])
+@pytest.mark.parametrize(
+    ("name", "plain"), [("shop", True), ("größe", True), ("class", False), ("2d", False), ("__a", False), ("ﬁ", False)]
+)
 def test_names_that_an_import_statement_takes(name: str, plain: bool) -> None:
     assert naming.is_plain(name) is plain
