@@ -164,7 +164,8 @@ class Annotations:
     @property
     def files(self) -> Iterable[tuple[str, str]]:
         """The files that declare our options, each with the package's name."""
-        found = [item.file for known in self._extensions.values() for item in known.values()]
+        extensions: list[Any] = [item for known in self._extensions.values() for item in known.values()]  # stubs know no `file` of theirs
+        found = [item.file for item in extensions]
         return {file.name: file.package for file in found}.items()
 
     def can_stand(self, place: Place) -> bool:

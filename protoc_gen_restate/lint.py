@@ -433,8 +433,8 @@ RULES = (
     Rule(
         "RST128",
         "Shipped files have their own names",
-        "A copy of `dev/restate/ext.proto` or `options.proto` at another path declares the same things again, which protobuf refuses within "
-        'one process: the program would not start. Write `import "dev/restate/ext.proto"`, and pass the folder from `--include` as `-I`.',
+        "A copy of `dev/restate/ext.proto` or `options.proto` at another path declares the same things again, which protobuf refuses "
+        "within one process: the program would not start. Import the files by their own names; the folder from `--include` has them.",
         _copies,
         Level.ERROR,
     ),
