@@ -7,7 +7,7 @@ ours, and no copy of our files has to be in this process.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -160,6 +160,13 @@ class Annotations:
         linked = message_factory.GetMessageClass(owner).FromString(proto.options.SerializeToString())
         # A value alone would not do: zero, the default, is a real type.
         return {item.full_name: _value(item, value) for item, value in linked.ListFields() if item.full_name in extensions}
+
+    @property
+    def files(self) -> Iterable[tuple[str, str]]:
+        """The files that declare our options, each with the package's name."""
+        extensions: list[Any] = [item for known in self._extensions.values() for item in known.values()]  # stubs know no `file` of theirs
+        found = [item.file for item in extensions]
+        return {file.name: file.package for file in found}.items()
 
     def can_stand(self, place: Place) -> bool:
         """Whether the files know any of our options for such places."""

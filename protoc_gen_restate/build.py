@@ -12,7 +12,7 @@ from .annotations import Place
 from .load import Loaded
 from .model import Contract, FieldRole, File, InputField, Message, Method, Service, ServiceKind
 from .settings import call_options, handler_type, is_shared, service_type, states
-from .shipped import is_shipped
+from .shipped import SHIPPED, is_shipped
 from .source import SourceMap
 
 __all__ = ["build"]
@@ -35,7 +35,9 @@ def build(loaded: Loaded, names: Iterable[str], default_kind: ServiceKind | None
         sync_clients: whether there are clients for code without an event loop.
     """
     builder = _Builder(loaded, default_kind)
-    return Contract(tuple(builder.file(name) for name in names), sync_clients)
+    files = tuple(builder.file(name) for name in names)
+    copies = [name for name, package in loaded.annotations.files if f"{package.replace('.', '/')}.proto" in SHIPPED.keys() - {name}]
+    return Contract(files, sync_clients, copies=tuple(loaded.source(name).location(_PACKAGE) for name in copies))
 
 
 class _Builder:
@@ -61,6 +63,7 @@ class _Builder:
             services=tuple(service for service in services if service is not None),
             types=tuple(types),
             definitions=frozenset({*types, *(item.name for items in (values, proto.extension) for item in items)}),
+            keyed=tuple(self._keyed(linked.message_types_by_name.values())) if proto.service else (),
             deprecated=proto.options.deprecated,
         )
 
@@ -139,6 +142,15 @@ class _Builder:
                 or any(part.has_options and part.GetOptions().deprecated for part in chain),
             )
         return self._messages[name]
+
+    def _keyed(self, messages: Iterable[_descriptor.Descriptor]) -> Iterator[Message]:
+        if not self._loaded.annotations.can_stand(Place.FIELD):
+            return
+        for linked in messages:
+            message = self._message(linked)
+            if message.having(FieldRole.KEY):
+                yield message
+            yield from self._keyed(linked.nested_types)
 
     def _file_is_deprecated(self, file: _descriptor.FileDescriptor) -> bool:
         if file.name not in self._deprecated:

@@ -101,6 +101,17 @@ def _key_without_effect(contract: Contract) -> Iterator[Problem]:
         for key in method.input.having(FieldRole.KEY) if method.input.full_name not in keyed else ():
             reason = f"field '{key.name}' of {method.input.full_name} is a KEY, and has no effect: {service.name} is {service.kind_name}"
             yield method.input_location, f"rpc {service.name}.{method.name}: {reason}"
+    taken = {method.input.full_name for _, method in _methods(contract)}
+    # A file without services may have messages for those of others, which need not be here.
+    for message in (message for file in _with_services(contract) for message in file.keyed if message.full_name not in taken):
+        for key in message.having(FieldRole.KEY):
+            reason = f"no rpc takes {message.full_name} itself"
+            yield key.location, f"field '{key.name}' of {message.full_name} is a KEY, and has no effect: {reason}"
+
+
+def _copies(contract: Contract) -> Iterator[Problem]:
+    for location in contract.copies:
+        yield location, "this is a copy of a file of dev/restate under another name: import that file by its own name"
 
 
 def _left_out(contract: Contract) -> Iterator[Problem]:
@@ -209,7 +220,7 @@ def _file_name(contract: Contract) -> Iterator[Problem]:
     messages = {message.file for service in _services(contract) for message in service.messages}
     for name in sorted({file.name for file in _with_services(contract)} | messages):
         if not all(re.fullmatch(r"\w+", part) for part in module_name(name, "_pb2").split(".")):
-            printable = name.encode("unicode_escape").decode("ascii")
+            printable = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
             yield Location(printable), "the file's name cannot become a Python module; use letters, digits, '_', '-' and '/'"
 
 
@@ -341,8 +352,9 @@ RULES = (
     Rule(
         "RST116",
         "A KEY has a KEYED service",
-        "In the input of an UNKEYED or SINGLETON service a KEY has no effect. Perhaps the service was meant to be KEYED; otherwise take "
-        "the annotation away. A message that is some KEYED service's input too is left alone.",
+        "In the input of an UNKEYED or SINGLETON service a KEY has no effect, nor in a message of a file with services that no rpc takes: "
+        "only fields of the input itself are looked at. Perhaps the service was meant to be KEYED; otherwise take the annotation away. A "
+        "message that is some KEYED service's input too is left alone.",
         _key_without_effect,
         Level.WARNING,
     ),
@@ -417,6 +429,14 @@ RULES = (
         "Classes are called after their service: `FooContext` and `FooSyncClient` of `Foo` must not be what another service makes. Rename "
         "one of them, or put it into another file; without sync clients (`sync=off`) `Foo` and `FooSync` go together.",
         option_rules.class_twice,
+    ),
+    Rule(
+        "RST128",
+        "Shipped files have their own names",
+        "A copy of `dev/restate/ext.proto` or `options.proto` at another path declares the same things again, which protobuf refuses "
+        "within one process: the program would not start. Import the files by their own names; the folder from `--include` has them.",
+        _copies,
+        Level.ERROR,
     ),
 )
 """The rules, in the order of their codes."""

@@ -36,6 +36,7 @@ class Loaded:
 
     pool: descriptor_pool.DescriptorPool
     files: Mapping[str, RawFile]
+    linked: Mapping[str, _descriptor.FileDescriptor]
     _sources: dict[str, SourceMap] = field(default_factory=dict)
 
     @cached_property
@@ -44,7 +45,7 @@ class Loaded:
 
     def file(self, name: str) -> _descriptor.FileDescriptor:
         """The linked file of that name."""
-        return self.pool.FindFileByName(name)
+        return self.linked[name]
 
     def proto(self, name: str) -> descriptor_pb2.FileDescriptorProto:
         """The file of that name as it came, without source info."""
@@ -69,16 +70,17 @@ def load(files: Iterable[RawFile]) -> Loaded:
     if refused:
         raise LoadError(refused)
     pool = descriptor_pool.DescriptorPool()
+    linked: dict[str, _descriptor.FileDescriptor] = {}
     for file in by_name.values():
         try:
-            # Not `Add`: that one only notes the file, and a fault in it would come up later, far from here.
-            pool.AddSerializedFile(file.descriptor)
-            pool.FindFileByName(file.name)
+            # Not `Add`: that one only notes the file, and a fault in it would come up later, far from here. What it answers is kept, since
+            # a pool does not find a file by a name with letters beyond ASCII.
+            linked[file.name] = pool.AddSerializedFile(file.descriptor)
         except Exception as error:  # its implementations raise whatever they run into
             _ = file.proto  # damaged, which is no fault of the contract's
             reason = " ".join(str(error).split())
             raise LoadError([Finding(Location(file.name), "RST002", f"Python's protobuf cannot load this file: {reason}")]) from None
-    return Loaded(pool, by_name)
+    return Loaded(pool, by_name, linked)
 
 
 def _refused(file: RawFile) -> Iterable[Finding]:

@@ -293,6 +293,7 @@ class File:
         services: those to generate for.
         types: the names of its messages and enums, nested ones aside.
         definitions: all names that protoc's module for it has: of those, of extensions and of enum values.
+        keyed: its messages that have a KEY, nested ones too.
         deprecated: the contract says so of the whole file.
     """
 
@@ -301,6 +302,7 @@ class File:
     services: tuple[Service, ...] = ()
     types: tuple[str, ...] = ()
     definitions: frozenset[str] = frozenset()
+    keyed: tuple[Message, ...] = ()
     deprecated: bool = False
 
 
@@ -311,8 +313,10 @@ class Contract:
     Attributes:
         sync_clients: there are clients for code without an event loop.
         rooted: the .proto files whose modules are imported from the output folder itself, not from a package that it is.
+        copies: where shipped files are declared under other names than theirs.
     """
 
     files: tuple[File, ...]
     sync_clients: bool = True
     rooted: frozenset[str] = frozenset()
+    copies: tuple[Location, ...] = ()

@@ -52,7 +52,7 @@ def module_name(proto: str, suffix: str) -> str:
 
     `a-b/c.d.proto` with suffix `_pb2` -> `a_b.c.d_pb2`.
     """
-    stem = proto.removesuffix(".proto")
+    stem = proto.removesuffix(".proto") if proto.endswith(".proto") else proto.removesuffix(".protodevel")
     return stem.replace("-", "_").replace("/", ".") + suffix
 
 
@@ -63,5 +63,14 @@ def output_name(proto: str, suffix: str) -> str:
 
 @cache
 def is_plain(name: str) -> bool:
-    """It can stand in an import statement or behind a dot, also in a class body, where two leading underscores would be mangled."""
-    return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
+    """It can stand in an import statement or behind a dot, also in a class body, where two leading underscores would be mangled.
+
+    Python reads some letters as others, such as ligatures as what they are made of.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
+        return False
+    if name.isascii():
+        return True
+    import unicodedata  # hardly anybody has such names
+
+    return unicodedata.is_normalized("NFKC", name)

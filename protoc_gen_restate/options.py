@@ -216,7 +216,7 @@ def parse(parameter: str) -> Options:
     plugins: list[str] = []
     for part in filter(None, (piece.strip() for piece in parameter.split(","))):
         key, _, text = part.partition("=")
-        if key.startswith(_MAPPED) and key.endswith(".proto"):
+        if key.startswith(_MAPPED) and key.endswith((".proto", ".protodevel")):
             if key[1:] in modules:
                 raise OptionError(f"option '{key}' is given twice")
             modules[key[1:]] = _read(key, text, _module)
@@ -246,8 +246,10 @@ def _read(key: str, text: str, read: Callable[[str], Any]) -> Any:
 def _nearest(key: str, known: Iterable[str]) -> str:
     import difflib
 
+    if key.startswith(_MAPPED) and "/" in key:
+        return f"; did you mean '{key}.proto'?"
     names = sorted([*known, "M<file>"])
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key.strip().lower(), names, n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else f"; there is {_listed(names)}"
 
 

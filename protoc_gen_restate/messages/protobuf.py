@@ -6,6 +6,8 @@ import functools
 import keyword
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import Message as ProtobufMessage
+
 from ..imports import Section
 from ..model import File, Message
 from ..naming import is_plain, module_name
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["ProtobufFlavour"]
 
 _DESCRIPTOR = "DESCRIPTOR"
+# What every message has, as stubs see it, also where a nested message takes the name.
+_METHODS = frozenset(name for name in vars(ProtobufMessage) if name[0] != "_")
 
 
 class ProtobufFlavour:
@@ -29,7 +33,7 @@ class ProtobufFlavour:
 
     def reference(self, message: Message, scope: Scope) -> Reference:
         module = self._module(message.file, scope)
-        hidden = any(map(_is_hidden, message.path))
+        hidden = any(map(_is_hidden, message.path)) or not _METHODS.isdisjoint(message.path[1:])
         unknown = hidden or scope.imports.is_dynamic(module)
         if all(map(is_plain, message.path)) and not unknown:
             expression = ".".join((module, *message.path))

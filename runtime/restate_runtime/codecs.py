@@ -134,9 +134,7 @@ def _linked(name: str, protos: Sequence[descriptor_pb2.FileDescriptorProto]) -> 
 
 
 def _add(pool: descriptor_pool.DescriptorPool, name: str, protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> FileDescriptor:
-    add_files(pool, protos)
-    found: FileDescriptor = pool.FindFileByName(name)
-    return found
+    return next(file for file in add_files(pool, protos) if file.name == name)
 
 
 def add_files(pool: descriptor_pool.DescriptorPool, protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> list[FileDescriptor]:
@@ -145,14 +143,14 @@ def add_files(pool: descriptor_pool.DescriptorPool, protos: Iterable[descriptor_
     Raises:
         TypeError: they do not fit together.
     """
-    names = []
+    files = []
     for proto in protos:
         for dependency in proto.dependency:
             if is_well_known(dependency):
                 _add_well_known(pool, dependency)
-        pool.AddSerializedFile(proto.SerializeToString())
-        names.append(proto.name)
-    return [pool.FindFileByName(name) for name in names]
+        # A pool does not find a file by a name with letters beyond ASCII.
+        files.append(pool.AddSerializedFile(proto.SerializeToString()))
+    return files
 
 
 def is_well_known(name: str) -> bool:

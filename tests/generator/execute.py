@@ -141,7 +141,8 @@ def check_client(client_class: Any, service: restate.ServiceDescriptor, method: 
         warnings.simplefilter("always")
         bound, again = (getattr(client, method.python_name) for _ in range(2))
     assert repr(bound) == repr(again)
-    if not service.descriptor.GetOptions().deprecated:  # of a service it is told once for all its rpcs
+    described = service.descriptor
+    if not (described.GetOptions().deprecated or described.file.GetOptions().deprecated):  # then it is told once for all the service's rpcs
         assert [str(warning.message) for warning in told] == ([method.deprecated] if method.deprecated else [])
         assert all(warning.filename == __file__ for warning in told)
     assert type(bound) is (restate.EmptyMethod if method.empty_request else restate.Method)

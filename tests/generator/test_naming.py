@@ -58,7 +58,15 @@ def test_constants_are_in_upper_snake_case(service: str, constant: str) -> None:
         ("tour/v1/tour.proto", "tour.v1.tour_pb2"),
         ("a-b/c.d/e-f.service.proto", "a_b.c.d.e_f.service_pb2"),
         ("bare.proto", "bare_pb2"),
+        ("old.protodevel", "old_pb2"),
     ],
 )
 def test_modules_are_where_protoc_puts_them(proto: str, module: str) -> None:
     assert naming.module_name(proto, "_pb2") == module
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"), [("shop", True), ("größe", True), ("class", False), ("2d", False), ("__a", False), ("ﬁ", False)]
+)
+def test_names_that_an_import_statement_takes(name: str, plain: bool) -> None:
+    assert naming.is_plain(name) is plain

@@ -11,7 +11,7 @@ import pytest
 
 from protoc_gen_restate.options import Options, help_text
 
-from .conftest import INCLUDE, findings, protoc
+from .conftest import INCLUDE, findings, protoc, ruff
 
 CONTRACT = """syntax = "proto3";
 package shop.v1;
@@ -98,6 +98,19 @@ def test_init_files_are_written_when_asked_for(protos: Path, tmp_path: Path) -> 
     assert written == ["shop/__init__.py", "shop/v1/__init__.py"]
 
 
+@pytest.mark.parametrize("folder", ["google/shop", "dev/shop", "dev/restate/shop"])
+def test_init_files_hide_no_installed_package(folder: str, protos: Path, tmp_path: Path) -> None:
+    (protos / folder).mkdir(parents=True)
+    text = CONTRACT.replace("package shop.v1", "package mine").replace("common.Money", "Item").replace('import "common/money.proto";', "")
+    (protos / folder / "mine.proto").write_text(text)
+    out = tmp_path / "gen"
+    done = protoc(out, f"--python_out={out}", "--restate_opt=init_files=true", f"{folder}/mine.proto", includes=(protos, INCLUDE))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (out / folder / "__init__.py").is_file()
+    loads(f"{folder.replace('/', '.')}.mine_restate", out)
+    assert ruff("check", *out.rglob("__init__.py")) == ruff("format", "--check", *out.rglob("__init__.py")) == ""
+
+
 def test_rpcs_that_a_concrete_base_leaves_out_fail_with_unimplemented(protos: Path, tmp_path: Path) -> None:
     text = generate(protos, tmp_path / "gen", "unimplemented=raise")
     assert "abc" not in text
@@ -146,6 +159,8 @@ def test_a_template_can_be_replaced_by_itself(protos: Path, tmp_path: Path) -> N
             "there is no plugin 'no_such_plugin': neither an entry point of the group protoc_gen_restate nor a module",
         ),
         (["import=relative"], "unknown option 'import'; did you mean 'imports'?"),
+        (["EMPTY=keep"], "unknown option 'EMPTY'; did you mean 'empty'?"),
+        (["Mcommon/money=bank.cash_pb2"], "unknown option 'Mcommon/money'; did you mean 'Mcommon/money.proto'?"),
     ],
 )
 def test_mistakes_are_named(options: list[str], message: str, protos: Path, tmp_path: Path) -> None:

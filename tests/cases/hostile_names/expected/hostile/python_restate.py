@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Message_Python___name___None: TypeAlias = Any
     Message_Python_DESCRIPTOR: TypeAlias = Any
     Message_Python_K_FIELD_NUMBER: TypeAlias = Any
+    Message_Python_HasField: TypeAlias = Any
+    Message_Python_Clear: TypeAlias = Any
     Message___class__: TypeAlias = Any
     Message___class_____class__: TypeAlias = Any
 else:
@@ -31,6 +33,8 @@ else:
     Message_Python___name___None = _message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["__name__"].nested_types_by_name["None"])  # fmt: skip
     Message_Python_DESCRIPTOR = _message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["DESCRIPTOR"])  # fmt: skip
     Message_Python_K_FIELD_NUMBER = _message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["K_FIELD_NUMBER"])  # fmt: skip
+    Message_Python_HasField = _message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["HasField"])  # fmt: skip
+    Message_Python_Clear = _message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["Clear"])  # fmt: skip
     Message___class__ = vars(python_pb2)["__class__"]
     Message___class_____class__ = _message_factory.GetMessageClass(vars(python_pb2)["__class__"].DESCRIPTOR.nested_types_by_name["__class__"])  # fmt: skip
 
@@ -80,9 +84,16 @@ PYTHON3: Final = restate.ServiceDescriptor(
             descriptor=_python3.methods_by_name["Descriptor"],
         ),
         restate.MethodDescriptor(
+            name="HasField",
+            python_name="has_field",
+            request=_message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["HasField"]),
+            response=_message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["HasField"]),
+            descriptor=_python3.methods_by_name["HasField"],
+        ),
+        restate.MethodDescriptor(
             name="Mro",
             python_name="mro",
-            request=python_pb2.Python.Clear,
+            request=_message_factory.GetMessageClass(vars(python_pb2)["Python"].DESCRIPTOR.nested_types_by_name["Clear"]),
             response=python_pb2.Python.mro,
             descriptor=_python3.methods_by_name["Mro"],
         ),
@@ -128,10 +139,18 @@ class Python3Base(restate.Service):
         """The rpc Descriptor."""
 
     @abc.abstractmethod
+    async def has_field(
+        self,
+        ctx: restate.UnkeyedContext,
+        request: Message_Python_HasField,
+    ) -> Message_Python_HasField:
+        """The rpc HasField."""
+
+    @abc.abstractmethod
     async def mro(
         self,
         ctx: restate.UnkeyedContext,
-        request: python_pb2.Python.Clear,
+        request: Message_Python_Clear,
     ) -> python_pb2.Python.mro:
         """The rpc Mro."""
 
@@ -173,14 +192,21 @@ class Python3Client(restate.Client):
         return restate.Method(self, PYTHON3.methods[2])
 
     @property
-    def mro(self) -> restate.Method[python_pb2.Python.Clear, python_pb2.Python.mro]:
-        """The rpc Mro."""
+    def has_field(
+        self,
+    ) -> restate.Method[Message_Python_HasField, Message_Python_HasField]:
+        """The rpc HasField."""
         return restate.Method(self, PYTHON3.methods[3])
+
+    @property
+    def mro(self) -> restate.Method[Message_Python_Clear, python_pb2.Python.mro]:
+        """The rpc Mro."""
+        return restate.Method(self, PYTHON3.methods[4])
 
     @property
     def top(self) -> restate.Method[Message___class__, Message___class_____class__]:
         """The rpc Top."""
-        return restate.Method(self, PYTHON3.methods[4])
+        return restate.Method(self, PYTHON3.methods[5])
 
     # @@protoc_insertion_point(client:hostile.Python3)
 
@@ -218,14 +244,21 @@ class Python3SyncClient(restate.SyncClient):
         return restate.SyncMethod(self, PYTHON3.methods[2])
 
     @property
-    def mro(self) -> restate.SyncMethod[python_pb2.Python.Clear, python_pb2.Python.mro]:
-        """The rpc Mro."""
+    def has_field(
+        self,
+    ) -> restate.SyncMethod[Message_Python_HasField, Message_Python_HasField]:
+        """The rpc HasField."""
         return restate.SyncMethod(self, PYTHON3.methods[3])
+
+    @property
+    def mro(self) -> restate.SyncMethod[Message_Python_Clear, python_pb2.Python.mro]:
+        """The rpc Mro."""
+        return restate.SyncMethod(self, PYTHON3.methods[4])
 
     @property
     def top(self) -> restate.SyncMethod[Message___class__, Message___class_____class__]:
         """The rpc Top."""
-        return restate.SyncMethod(self, PYTHON3.methods[4])
+        return restate.SyncMethod(self, PYTHON3.methods[5])
 
     # @@protoc_insertion_point(sync_client:hostile.Python3)
 

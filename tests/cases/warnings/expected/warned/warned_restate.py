@@ -196,6 +196,14 @@ KEYED: Final = restate.ServiceDescriptor(
             key_field="id",
             descriptor=_keyed.methods_by_name["Add"],
         ),
+        restate.MethodDescriptor(
+            name="Submit",
+            python_name="submit",
+            request=warned_pb2.Order,
+            response=warned_pb2.Shared,
+            key_field="id",
+            descriptor=_keyed.methods_by_name["Submit"],
+        ),
     ),
 )
 """warned.Keyed, as the runtime knows it."""
@@ -214,6 +222,14 @@ class KeyedBase(restate.Service):
     ) -> warned_pb2.Shared:
         """The rpc Add."""
 
+    @abc.abstractmethod
+    async def submit(
+        self,
+        ctx: restate.KeyedContext,
+        request: warned_pb2.Order,
+    ) -> warned_pb2.Shared:
+        """The rpc Submit."""
+
     # @@protoc_insertion_point(base:warned.Keyed)
 
 
@@ -226,6 +242,11 @@ class KeyedClient(restate.Client):
     def add(self) -> restate.Method[warned_pb2.Shared, warned_pb2.Shared]:
         """The rpc Add."""
         return restate.Method(self, KEYED.methods[0])
+
+    @property
+    def submit(self) -> restate.Method[warned_pb2.Order, warned_pb2.Shared]:
+        """The rpc Submit."""
+        return restate.Method(self, KEYED.methods[1])
 
     # @@protoc_insertion_point(client:warned.Keyed)
 
@@ -242,6 +263,11 @@ class KeyedSyncClient(restate.SyncClient):
     def add(self) -> restate.SyncMethod[warned_pb2.Shared, warned_pb2.Shared]:
         """The rpc Add."""
         return restate.SyncMethod(self, KEYED.methods[0])
+
+    @property
+    def submit(self) -> restate.SyncMethod[warned_pb2.Order, warned_pb2.Shared]:
+        """The rpc Submit."""
+        return restate.SyncMethod(self, KEYED.methods[1])
 
     # @@protoc_insertion_point(sync_client:warned.Keyed)
 
