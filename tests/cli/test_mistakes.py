@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .conftest import Serve, run
+from .conftest import Serve, environment, run
 
 pytestmark = pytest.mark.rule("R45")
 
@@ -132,10 +134,31 @@ def test_what_a_runtime_refuses(serve: Serve) -> None:
     assert len(process.run("invocations", "list", "--json").json) == 1  # the one that failed
 
 
-def test_a_package_that_hides_the_shipped_modules(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["dev/__init__.py", "dev.py", "dev/restate/__init__.py", "dev/restate.py"])
+@pytest.mark.parametrize("on_path", [False, True], ids=["here", "on the path"])
+def test_a_file_that_hides_the_shipped_modules(name: str, on_path: bool, tmp_path: Path) -> None:
+    file = tmp_path / "user" / name
+    file.parent.mkdir(parents=True)
+    file.touch()
+    where: dict[str, Any] = {"cwd": file.parents[name.count("/")]}
+    if on_path:  # it is found before anything of the runtime is imported
+        where = {"cwd": tmp_path, "PYTHONPATH": os.pathsep.join((str(where["cwd"]), environment()["PYTHONPATH"]))}
+    shown = str(file.relative_to(where["cwd"]))
+    for command in (["serve", "hosted:app", *PORTS], ["endpoint", "hosted:app", "--bind", "127.0.0.1:0"]):
+        ran = run(*command, **where)
+        assert (ran.status, one_line(ran.err)) == (
+            1,
+            f"error: {shown} hides the shipped modules dev.restate.*: remove it, or give it another name [RT0105]\n",
+        )
+    found = run("doctor", "--json", **where)
+    faults = [(row["code"], row["message"].partition(" ")[0]) for row in found.json if row["severity"] == "error"]
+    assert (found.status, faults) == (1, [("RT0105", shown)])
+
+
+def test_a_users_own_package_dev_that_extends_its_path_hides_nothing(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
-    (tmp_path / "dev" / "__init__.py").touch()
-    ran = run("serve", "hosted:app", *PORTS, cwd=tmp_path)
-    assert (ran.status, one_line(ran.err)[:25]) == (1, "error: dev/__init__.py hi")
+    (tmp_path / "dev" / "__init__.py").write_text('__path__ = __import__("pkgutil").extend_path(__path__, __name__)\n')
     found = run("doctor", "--json", cwd=tmp_path)
-    assert (found.status, [row["code"] for row in found.json if row["severity"] == "error"]) == (1, ["RT0105"])
+    assert (found.status, [row for row in found.json if row["severity"] == "error"]) == (0, [])
+    ran = run("serve", "nowhere:app", *PORTS, cwd=tmp_path)
+    assert "there is no module 'nowhere'" in one_line(ran.err)

@@ -17,9 +17,9 @@ from typing import Any
 import hosted
 import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, LineList, Number, Text
-from sample.v1.sample_restate import CounterSyncClient, EchoBase, EchoSyncClient, LedgerSyncClient
+from sample.v1.sample_restate import CounterSyncClient, EchoBase, EchoClient, EchoSyncClient, LedgerSyncClient
 
-from restate_runtime import App, Code, RuntimeFault, SyncConnection, TerminalError, UnkeyedContext, connect_sync
+from restate_runtime import App, Code, RuntimeFault, SyncConnection, TerminalError, UnkeyedContext, connect, connect_sync
 
 
 async def outside(served: Any, body: Callable[[SyncConnection], Any]) -> Any:
@@ -317,3 +317,12 @@ async def test_a_timeout_of_any_size_and_kind(served: Any) -> None:
             echo.call(Text(), timeout=math.nan)
 
     await outside(served, body)
+
+
+def test_a_client_says_what_it_takes() -> None:
+    with connect_sync("http://127.0.0.1:1") as connection:
+        with pytest.raises(TypeError, match=r"EchoClient takes a context, a runtime or a connection, not SyncConnection"):
+            EchoClient(connection)  # type: ignore[arg-type]
+        for caller in (connect("http://127.0.0.1:1"), App, None):
+            with pytest.raises(TypeError, match=rf"EchoSyncClient takes what connect_sync\(\) gives, not {type(caller).__name__}"):
+                EchoSyncClient(caller)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from ..errors import RuntimeFault
-from .load import load_app
 from .shipped import hidden_modules, use_working_directory
 
 __all__ = ["endpoint"]
@@ -33,6 +32,8 @@ def endpoint(target: str, bind: str, identity_keys: tuple[str, ...], json_output
     hidden = hidden_modules()
     if hidden is not None:
         raise hidden
+    from .load import load_app  # imports the engine, and with it the modules that could be hidden
+
     try:
         from .. import cluster
         from ..cluster.serving import serve_endpoint

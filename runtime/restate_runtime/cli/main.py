@@ -21,6 +21,7 @@ from .identity import identity
 from .look import invocations, state
 from .serve import serve
 from .services import services
+from .shipped import hidden_modules
 
 __all__ = ["cli", "main"]
 
@@ -59,6 +60,11 @@ def main() -> NoReturn:
         _fail(f"{error.format_message()} [RT0001]", 1)
     except RuntimeFault as fault:
         _fail(str(fault), fault.exit_status)
+    except ModuleNotFoundError as error:
+        hidden = hidden_modules() if (error.name or "").partition(".")[0] == "dev" else None
+        if hidden is None:
+            raise
+        _fail(str(hidden), hidden.exit_status)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except BrokenPipeError:

@@ -9,6 +9,8 @@ from ..errors import RuntimeFault
 
 __all__ = ["hidden_modules", "shown_path", "use_working_directory"]
 
+_HIDING = tuple(map(os.path.normpath, ("dev/__init__.py", "dev.py", "dev/restate/__init__.py", "dev/restate.py")))
+
 
 def use_working_directory() -> None:
     """Puts the working directory first on `sys.path`."""
@@ -18,18 +20,23 @@ def use_working_directory() -> None:
 
 
 def hidden_modules() -> RuntimeFault | None:
-    """The fault where a regular package of the user's hides the shipped modules; it names the file.
+    """The fault where a regular package or a module of the user's hides the shipped modules; it names the file.
 
-    Anywhere on the path it comes before the namespace package that holds them.
+    Anywhere on the path it comes before the namespace package that holds them, unless it extends its own path.
     """
     for entry in sys.path:
-        for package in ("dev", os.path.join("dev", "restate")):
-            marker = os.path.join(entry, package, "__init__.py")
-            if os.path.isfile(marker):
+        for name in _HIDING:
+            file = os.path.join(entry, name)
+            if os.path.isfile(file) and not _extends_its_path(file):
                 return RuntimeFault(
-                    "RT0105", f"{shown_path(marker)} hides the shipped modules dev.restate.*: remove it, or rename its package"
+                    "RT0105", f"{shown_path(file)} hides the shipped modules dev.restate.*: remove it, or give it another name"
                 )
     return None
+
+
+def _extends_its_path(file: str) -> bool:
+    with open(file, encoding="utf-8", errors="replace") as text:
+        return "extend_path" in text.read()
 
 
 def shown_path(path: str) -> str:

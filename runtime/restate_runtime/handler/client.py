@@ -129,12 +129,17 @@ class Client:
 
     Args:
         caller: the context inside a handler; a connection or a runtime outside one.
+
+    Raises:
+        TypeError: the caller is something else.
     """
 
     # Every other name may be an rpc's: generated clients have one property for each.
     __slots__ = ("__caller",)
 
     def __init__(self, caller: Caller) -> None:
+        if not hasattr(caller, "begin_call"):
+            raise TypeError(f"{type(self).__name__} takes a context, a runtime or a connection, not {type(caller).__name__}")
         self.__caller = caller
 
     def __restate_caller__(self) -> Caller:

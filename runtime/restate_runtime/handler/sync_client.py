@@ -71,12 +71,17 @@ class SyncClient:
 
     Args:
         caller: what `connect_sync` gives.
+
+    Raises:
+        TypeError: the caller is something else.
     """
 
     # Every other name may be an rpc's: generated clients have one property for each.
     __slots__ = ("__caller",)
 
     def __init__(self, caller: SyncCaller) -> None:
+        if not hasattr(caller, "call"):
+            raise TypeError(f"{type(self).__name__} takes what connect_sync() gives, not {type(caller).__name__}")
         self.__caller = caller
 
     def __restate_caller__(self) -> SyncCaller:
