@@ -23,10 +23,19 @@ from ...serde import RAW, Value
 from ...statuses import code_of, metadata_of, status_of
 from .frames import Frame, MessageType, ProtocolError
 
-__all__ = ["SINGLETON_KEY", "Payloads", "Translator", "completions", "wait_of", "wire_key"]
+__all__ = ["SINGLETON_KEY", "Payloads", "Translator", "completions", "storable_ms", "wait_of", "wire_key"]
 
 SINGLETON_KEY = "_"
 """The key of a SINGLETON on the wire, where every service that takes turns has keys."""
+
+
+_LATEST_MS = 1 << 60
+"""Moments are unsigned on the wire, and signed on disk. Nobody sees the difference in 36 million years."""
+
+
+def storable_ms(milliseconds: int) -> int:
+    """A moment or a duration of an endpoint, as it can be stored and added to another."""
+    return min(milliseconds, _LATEST_MS)
 
 
 def wire_key(target: Target) -> str:
@@ -125,7 +134,7 @@ class Translator:
             self._target_of(message.service_name, message.handler_name, message.key),
             message.parameter,
             self._new_id(),
-            message.invoke_time,
+            storable_ms(message.invoke_time),
             {header.key: header.value for header in message.headers},
             _idempotency_key(message),
             id_completion_id=message.invocation_id_notification_idx,
@@ -377,7 +386,7 @@ _FROM_WIRE: Mapping[MessageType, Callable[[Translator, Any], Command]] = {
     MessageType.GET_PROMISE: lambda _, message: entries.GetPromise(message.result_completion_id, message.key, label=message.name),
     MessageType.PEEK_PROMISE: lambda _, message: entries.PeekPromise(message.result_completion_id, message.key, label=message.name),
     MessageType.COMPLETE_PROMISE: Translator._complete_promise,
-    MessageType.SLEEP: lambda _, message: entries.Sleep(message.result_completion_id, message.wake_up_time, name=message.name),
+    MessageType.SLEEP: lambda _, message: entries.Sleep(message.result_completion_id, storable_ms(message.wake_up_time), name=message.name),
     MessageType.CALL: Translator._call,
     MessageType.ONE_WAY_CALL: Translator._one_way_call,
     MessageType.SEND_SIGNAL: Translator._send_signal,
