@@ -154,3 +154,21 @@ async def test_a_failed_runtime_ends_serving(tmp_path: Path) -> None:
     with pytest.raises(RuntimeFault) as error:
         await app().serve(load_options({"data_dir": tmp_path}), on_ready, asyncio.Event())
     assert error.value.code == "RT0206"
+
+
+@pytest.mark.rule("R40")
+async def test_a_batch_that_cannot_be_written_stops_the_runtime(tmp_path: Path) -> None:
+    """Nobody waits for ever: what is larger than a column takes has to be refused when it comes, and is a mistake where it is not."""
+    async with app().start(data_dir=tmp_path) as runtime:
+        client = CounterClient(runtime)
+        await client.add(AddRequest(name="k", amount=1))
+
+        def fail(_: Any) -> None:
+            raise OverflowError("int too big to convert")
+
+        runtime._machinery._database.write = fail  # type: ignore[method-assign]
+        with pytest.raises(ConnectionError, match="RT0209"):
+            await client.add(AddRequest(name="k", amount=1))
+        assert runtime.failed.result().code == "RT0209"
+    async with app().start(data_dir=tmp_path) as runtime:
+        assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 2

@@ -43,6 +43,7 @@ class Endpoint:
     port: int = field(default_factory=free_port)
     http1: bool = False
     variant: str = ""
+    program: str = "foreign_endpoint.py"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +51,7 @@ class Endpoint:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        arguments = [sys.executable, str(HERE / "foreign_endpoint.py"), str(self.port), *(["http1"] if self.http1 else [])]
+        arguments = [sys.executable, str(HERE / self.program), str(self.port), *(["http1"] if self.http1 else [])]
         environment = {**os.environ, "FOREIGN_LOG": str(self.log), "FOREIGN_VARIANT": self.variant, "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -182,6 +182,9 @@ class Committer:
         except RuntimeFault as fault:
             self._fail(fault)
             return
+        except Exception as error:  # whoever waits must not wait for ever: the process ends, and recovery starts from what is on disk
+            self._fail(RuntimeFault("RT0209", f"{self._database.directory.path}: {type(error).__name__}: {error}"))
+            return
         self._closed.popleft()
         self._committing = batch
         self._jobs.put(batch)

@@ -105,6 +105,7 @@ CANCEL: Ref = -CANCEL_INDEX
 """Where cancellations arrive. Each counts, where of other results only the first does."""
 
 # `at` is the user's source line that asked: "file.py:12". It is shown, never compared.
+# `label` is what an endpoint calls the entry. It is given back as it was: SDKs compare it when they replay.
 
 
 class Input(msgspec.Struct, frozen=True, array_like=True, tag=0x0400):
@@ -128,6 +129,7 @@ class GetLazyState(msgspec.Struct, frozen=True, array_like=True, tag=0x0402):
     completion_id: int
     name: str
     at: str = ""
+    label: str = ""
 
 
 class GetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0407):
@@ -136,6 +138,7 @@ class GetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0407):
     name: str
     value: Value | None
     at: str = ""
+    label: str = ""
 
 
 class SetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0403):
@@ -144,6 +147,7 @@ class SetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0403):
     name: str
     value: Value
     at: str = ""
+    label: str = ""
 
 
 class ClearState(msgspec.Struct, frozen=True, array_like=True, tag=0x0404):
@@ -151,12 +155,14 @@ class ClearState(msgspec.Struct, frozen=True, array_like=True, tag=0x0404):
 
     name: str
     at: str = ""
+    label: str = ""
 
 
 class ClearAllState(msgspec.Struct, frozen=True, array_like=True, tag=0x0405):
     """All state of the key was cleared."""
 
     at: str = ""
+    label: str = ""
 
 
 class GetLazyStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0406):
@@ -164,6 +170,7 @@ class GetLazyStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0406)
 
     completion_id: int
     at: str = ""
+    label: str = ""
 
 
 class GetStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0408):
@@ -171,6 +178,7 @@ class GetStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0408):
 
     names: tuple[str, ...]
     at: str = ""
+    label: str = ""
 
 
 class GetPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x0409):
@@ -179,6 +187,7 @@ class GetPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x0409):
     completion_id: int
     name: str
     at: str = ""
+    label: str = ""
 
 
 class PeekPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040A):
@@ -187,6 +196,7 @@ class PeekPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040A):
     completion_id: int
     name: str
     at: str = ""
+    label: str = ""
 
 
 class CompletePromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040B):
@@ -196,6 +206,7 @@ class CompletePromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040B):
     name: str
     outcome: Outcome
     at: str = ""
+    label: str = ""
 
 
 class Sleep(msgspec.Struct, frozen=True, array_like=True, tag=0x040C):
@@ -254,6 +265,7 @@ class SendSignal(msgspec.Struct, frozen=True, array_like=True, tag=0x0410):
     name: str = ""
     at: str = ""
     awaited: bool = False
+    label: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, tag=0x0411):
@@ -280,6 +292,7 @@ class Attach(msgspec.Struct, frozen=True, array_like=True, tag=0x0412):
     invocation: bytes
     at: str = ""
     known_as: KnownAs | None = None
+    label: str = ""
 
 
 class GetInvocationOutput(msgspec.Struct, frozen=True, array_like=True, tag=0x0413):
@@ -289,6 +302,7 @@ class GetInvocationOutput(msgspec.Struct, frozen=True, array_like=True, tag=0x04
     invocation: bytes
     at: str = ""
     known_as: KnownAs | None = None
+    label: str = ""
 
 
 class CompleteAwakeable(msgspec.Struct, frozen=True, array_like=True, tag=0x0414):
@@ -298,6 +312,7 @@ class CompleteAwakeable(msgspec.Struct, frozen=True, array_like=True, tag=0x0414
     index: int
     outcome: Outcome
     at: str = ""
+    label: str = ""
 
 
 Command = (

@@ -18,7 +18,7 @@ from ...journal.waits import Wait
 from ...serde import storable
 from .frames import JOURNAL_MISMATCH, Frame, MessageType, ProtocolError, Version, awaiting_on
 from .hosting import Deployment, RemoteMethod
-from .translate import Payloads, Translator, completions, wait_of, wire_key
+from .translate import Payloads, Translator, completions, storable_ms, wait_of, wire_key
 from .transport import EndpointError, Problem, Stream
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class RemoteAttempt:
         elif error.behavior == wire.FAIL:
             self._driver.step(Issue(seq, token, entries.Output(Failure(Code.INTERNAL.value, text))))
         else:
-            delay_ms = error.next_retry_delay if error.HasField("next_retry_delay") else None
+            delay_ms = storable_ms(error.next_retry_delay) if error.HasField("next_retry_delay") else None
             self._driver.step(AttemptFailed(seq, token, text, self._driver.policy_of(self.method), delay_ms))
 
     def _take_proposal(self, proposal: wire.ProposeRunCompletion, requested_ack: bool) -> None:

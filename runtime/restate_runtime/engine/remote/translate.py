@@ -23,10 +23,19 @@ from ...serde import RAW, Value
 from ...statuses import code_of, metadata_of, status_of
 from .frames import Frame, MessageType, ProtocolError
 
-__all__ = ["SINGLETON_KEY", "Payloads", "Translator", "completions", "wait_of", "wire_key"]
+__all__ = ["SINGLETON_KEY", "Payloads", "Translator", "completions", "storable_ms", "wait_of", "wire_key"]
 
 SINGLETON_KEY = "_"
 """The key of a SINGLETON on the wire, where every service that takes turns has keys."""
+
+
+_LATEST_MS = 1 << 60
+"""Moments are unsigned on the wire, and signed on disk. Nobody sees the difference in 36 million years."""
+
+
+def storable_ms(milliseconds: int) -> int:
+    """A moment or a duration of an endpoint, as it can be stored and added to another."""
+    return min(milliseconds, _LATEST_MS)
 
 
 def wire_key(target: Target) -> str:
@@ -93,18 +102,18 @@ class Translator:
         return entries.Output(Success(Value("", message.value.content)))
 
     def _set_state(self, message: wire.SetStateCommand) -> Command:
-        return entries.SetState(_text(message.key), self._payloads.from_wire(message.value.content))
+        return entries.SetState(_text(message.key), self._payloads.from_wire(message.value.content), label=message.name)
 
     def _get_state(self, message: wire.GetEagerStateCommand) -> Command:
         value = self._payloads.from_wire(message.value.content) if message.HasField("value") else None
-        return entries.GetState(_text(message.key), value)
+        return entries.GetState(_text(message.key), value, label=message.name)
 
     def _complete_promise(self, message: wire.CompletePromiseCommand) -> Command:
         if message.HasField("completion_failure"):
             outcome: Outcome = failure_from_wire(message.completion_failure)
         else:
             outcome = Success(self._payloads.from_wire(message.completion_value.content))
-        return entries.CompletePromise(message.result_completion_id, message.key, outcome)
+        return entries.CompletePromise(message.result_completion_id, message.key, outcome, label=message.name)
 
     def _call(self, message: wire.CallCommand) -> Command:
         _check_scope(message)
@@ -125,7 +134,7 @@ class Translator:
             self._target_of(message.service_name, message.handler_name, message.key),
             message.parameter,
             self._new_id(),
-            message.invoke_time,
+            storable_ms(message.invoke_time),
             {header.key: header.value for header in message.headers},
             _idempotency_key(message),
             id_completion_id=message.invocation_id_notification_idx,
@@ -135,25 +144,25 @@ class Translator:
     def _send_signal(self, message: wire.SendSignalCommand) -> Command:
         target = _invocation(message.target_invocation_id)
         if message.WhichOneof("signal_id") == "idx" and message.idx == CANCEL_INDEX:
-            return entries.SendSignal(target, CANCEL_INDEX, CANCELLED)
+            return entries.SendSignal(target, CANCEL_INDEX, CANCELLED, label=message.entry_name)
         outcome: Outcome = VOID
         if message.HasField("failure"):
             outcome = failure_from_wire(message.failure)
         elif message.HasField("value"):
             outcome = Success(self._payloads.from_wire(message.value.content))
         if message.WhichOneof("signal_id") == "name" and message.name:
-            return entries.SendSignal(target, 0, outcome, message.name)
+            return entries.SendSignal(target, 0, outcome, message.name, label=message.entry_name)
         if not message.idx:
             raise ProtocolError("a signal without a name or an index")
-        return entries.SendSignal(target, message.idx, outcome)
+        return entries.SendSignal(target, message.idx, outcome, label=message.entry_name)
 
     def _attach(self, message: wire.AttachInvocationCommand) -> Command:
         raw, known_as = _attach_target(message)
-        return entries.Attach(message.result_completion_id, raw, known_as=known_as)
+        return entries.Attach(message.result_completion_id, raw, known_as=known_as, label=message.name)
 
     def _get_output(self, message: wire.GetInvocationOutputCommand) -> Command:
         raw, known_as = _attach_target(message)
-        return entries.GetInvocationOutput(message.result_completion_id, raw, known_as=known_as)
+        return entries.GetInvocationOutput(message.result_completion_id, raw, known_as=known_as, label=message.name)
 
     def _complete_awakeable(self, message: wire.CompleteAwakeableCommand) -> Command:
         parsed = parse_awakeable_id(message.awakeable_id)
@@ -163,7 +172,7 @@ class Translator:
             outcome: Outcome = failure_from_wire(message.failure)
         else:
             outcome = Success(self._payloads.from_wire(message.value.content))
-        return entries.CompleteAwakeable(*parsed, outcome)
+        return entries.CompleteAwakeable(*parsed, outcome, label=message.name)
 
     # --- what the endpoint is given
 
@@ -173,7 +182,15 @@ class Translator:
 
     def frame(self, command: Command) -> Frame:
         """A recorded command."""
-        return Frame(*self._message(command))
+        type, message = self._message(command)
+        match command:
+            case entries.Input() | entries.Output() | entries.Sleep() | entries.Call() | entries.OneWayCall() | entries.Run():
+                pass  # they have it from their own name, or none
+            case entries.SendSignal():
+                message.entry_name = command.label
+            case _:
+                message.name = command.label
+        return Frame(type, message)
 
     def _message(self, command: Command) -> tuple[MessageType, Any]:
         match command:
@@ -357,17 +374,19 @@ _MAY_BE_VOID = frozenset(
 
 _FROM_WIRE: Mapping[MessageType, Callable[[Translator, Any], Command]] = {
     MessageType.OUTPUT: Translator._output,
-    MessageType.GET_LAZY_STATE: lambda _, message: entries.GetLazyState(message.result_completion_id, _text(message.key)),
+    MessageType.GET_LAZY_STATE: lambda _, message: entries.GetLazyState(
+        message.result_completion_id, _text(message.key), label=message.name
+    ),
     MessageType.SET_STATE: Translator._set_state,
-    MessageType.CLEAR_STATE: lambda _, message: entries.ClearState(_text(message.key)),
-    MessageType.CLEAR_ALL_STATE: lambda _, __: entries.ClearAllState(),
-    MessageType.GET_LAZY_STATE_KEYS: lambda _, message: entries.GetLazyStateKeys(message.result_completion_id),
+    MessageType.CLEAR_STATE: lambda _, message: entries.ClearState(_text(message.key), label=message.name),
+    MessageType.CLEAR_ALL_STATE: lambda _, message: entries.ClearAllState(label=message.name),
+    MessageType.GET_LAZY_STATE_KEYS: lambda _, message: entries.GetLazyStateKeys(message.result_completion_id, label=message.name),
     MessageType.GET_EAGER_STATE: Translator._get_state,
-    MessageType.GET_EAGER_STATE_KEYS: lambda _, message: entries.GetStateKeys(tuple(map(_text, message.value.keys))),
-    MessageType.GET_PROMISE: lambda _, message: entries.GetPromise(message.result_completion_id, message.key),
-    MessageType.PEEK_PROMISE: lambda _, message: entries.PeekPromise(message.result_completion_id, message.key),
+    MessageType.GET_EAGER_STATE_KEYS: lambda _, message: entries.GetStateKeys(tuple(map(_text, message.value.keys)), label=message.name),
+    MessageType.GET_PROMISE: lambda _, message: entries.GetPromise(message.result_completion_id, message.key, label=message.name),
+    MessageType.PEEK_PROMISE: lambda _, message: entries.PeekPromise(message.result_completion_id, message.key, label=message.name),
     MessageType.COMPLETE_PROMISE: Translator._complete_promise,
-    MessageType.SLEEP: lambda _, message: entries.Sleep(message.result_completion_id, message.wake_up_time, name=message.name),
+    MessageType.SLEEP: lambda _, message: entries.Sleep(message.result_completion_id, storable_ms(message.wake_up_time), name=message.name),
     MessageType.CALL: Translator._call,
     MessageType.ONE_WAY_CALL: Translator._one_way_call,
     MessageType.SEND_SIGNAL: Translator._send_signal,
