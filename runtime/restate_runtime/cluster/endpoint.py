@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from restate import InvocationRetryPolicy, Service, VirtualObject
+from restate import InvocationRetryPolicy, JournalValueCodec, Service, VirtualObject
 from restate import app as restate_app
 from restate.handler import TypeHint
 from restate.serde import BytesSerde
@@ -16,6 +16,7 @@ from ..descriptors import ServiceKind
 from ..engine.registry import BoundMethod, HostedService, Privacy, Registry
 from ..errors import RuntimeFault
 from ..retry import INVOCATION_RETRY, OnExhausted, RetryPolicy
+from .closing import Closing
 from .host import PROTO, Host
 from .opening import Opening, current_opening
 
@@ -29,6 +30,17 @@ class Hosted(Protocol):
     """An `App`, as far as an endpoint needs it."""
 
     registry: Registry
+
+
+class _AsTheyAre(JournalValueCodec):
+    """Leaves values as they are. With a codec the SDK compares no values on a replay: one that differs, as the bytes of a map may from
+    process to process, is no mismatch."""
+
+    def encode(self, buf: bytes) -> bytes:
+        return buf
+
+    async def decode(self, buf: bytes) -> bytes:
+        return buf
 
 
 class Endpoint:
@@ -45,7 +57,7 @@ class Endpoint:
             return
         opening = Opening(receive)
         current_opening.set(opening)
-        await self._asgi(scope, opening.receive, send)
+        await self._asgi(scope, opening.receive, Closing(send).send)
 
     async def stop(self, timeout_s: float) -> None:
         """Suspends the handlers that wait, and gives the others some time to end."""
@@ -72,7 +84,7 @@ def _asgi(services: list[Any], identity_keys: list[str]) -> Any:
     # In a function of AWS Lambda the SDK would make its adapter for it instead; ours goes around all of this (aws_lambda.py).
     function = os.environ.pop(_FUNCTION, None)
     try:
-        return restate_app(services, identity_keys=identity_keys)
+        return restate_app(services, identity_keys=identity_keys, journal_value_codec=_AsTheyAre())
     except Exception as error:  # the SDK's IdentityKeyException, which has no public name
         if not identity_keys:
             raise
