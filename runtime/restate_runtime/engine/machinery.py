@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.futures import terminal_error_of
@@ -172,7 +173,7 @@ class Machinery:
             return
         self._probe("acknowledge")
         if isinstance(outcome, Failure):
-            waiter.set_exception(terminal_error_of(outcome))
+            _fail(waiter, terminal_error_of(outcome))
         else:
             waiter.set_result(outcome.value.data)
 
@@ -188,7 +189,7 @@ class Machinery:
                 if refusal is None:
                     future.set_result(None)
                 else:
-                    future.set_exception(refusal)
+                    _fail(future, refusal)
 
         self.committer.when_durable(release)
         return future
@@ -260,8 +261,7 @@ class Machinery:
         outside, self._outside = self._outside, set()
         for future in outside:
             if not future.done():
-                future.set_exception(ConnectionError(why))
-                future.exception()  # a caller that is gone must not be reported by asyncio
+                _fail(future, ConnectionError(why))
 
     async def stop(self) -> None:
         """Suspends what waits, writes everything, closes the files."""
@@ -297,3 +297,8 @@ class Machinery:
         self._directory.release()
         if self._temporary:
             shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # a caller that is gone must not be reported by asyncio

@@ -145,7 +145,7 @@ class Runtime:
                 refusal = None
                 if method.run_once or before != digest:
                     # The first call may not be on disk yet, and then this one must not hear of it.
-                    refusal = started_before(target) if method.run_once else key_reused(idempotency_key)
+                    refusal = started_before(target) if method.run_once else key_reused(idempotency_key, before, digest)
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
                 if waiter is not None:
                     self._await_outcome(existing, waiter)
