@@ -23,7 +23,7 @@ from .idempotency import WORKFLOW_RUN, key_reused, started_before
 from .machinery import Machinery
 from .options import Options
 from .protocol import Inspector
-from .registry import HostedMethod, Registry
+from .registry import HostedMethod, Registry, unhosted
 
 __all__ = ["Accepted", "Runtime"]
 
@@ -412,19 +412,18 @@ class Runtime:
     async def result_of(self, invocation_id: str, decode: Any) -> Any:
         """Waits for the end of an invocation; without `decode` by the method that is known for it."""
         outside_only("a runtime")
+        service, method = self.method_of(invocation_id)
         payload = await self.attach(invocation_id)
         if decode is not None:
             return decode(payload)
-        method = self._hosted(invocation_id)
-        if method is None:
-            return payload
-        return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=method.descriptor).decode_response(payload)
+        descriptor = self._hosted(service, method).descriptor
+        return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=descriptor).decode_response(payload)
 
-    def _hosted(self, invocation_id: str) -> HostedMethod | None:
+    def _hosted(self, service: str, method: str) -> HostedMethod:
         try:
-            return self.registry.resolve(*self.method_of(invocation_id))
+            return self.registry.resolve(service, method)
         except TerminalError:
-            return None
+            return unhosted(service, method)
 
     async def status_of(self, invocation_id: str) -> str:
         """The status of an invocation, for its handle."""
