@@ -198,8 +198,9 @@ class Machinery:
 
     def committed_outcome(self, invocation: Invocation) -> Outcome | None:
         """The outcome on disk."""
-        row = self._reader.find(invocation.id)
-        return None if row is None or not row.completed_ms else self._reader.outcome(row.seq)
+        with self._reader.snapshot():
+            row = self._reader.find(invocation.id)
+            return None if row is None or not row.completed_ms else self._reader.outcome(row.seq)
 
     def committed_status(self, invocation: Invocation) -> str:
         """The status on disk.
@@ -212,9 +213,12 @@ class Machinery:
             raise TerminalError(f"there is no invocation {invocation_id(invocation.id)}", Code.NOT_FOUND)
         return row.status.value
 
-    def request_of(self, invocation: Invocation) -> Input:
-        """The request and headers of an invocation that is on disk."""
-        first = self._reader.journal(invocation.seq, 1, 0)[0][0]
+    def request_of(self, invocation: Invocation) -> Input | None:
+        """The request and headers of an invocation that is on disk; `None` where it was forgotten meanwhile."""
+        with self._reader.snapshot():
+            if self._reader.find(invocation.id) is None:
+                return None
+            first = self._reader.journal(invocation.seq, 1, 0)[0][0]
         assert isinstance(first, Input)
         return first
 

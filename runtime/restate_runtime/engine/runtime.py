@@ -180,15 +180,16 @@ class Runtime:
             raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
         found = self._machinery.shell.find(raw)
         if found is None:
-            raise TerminalError(f"there is no invocation {id}", Code.NOT_FOUND)
+            raise _unknown(id)
         return found
 
     def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
         """The result of an invocation, once there is one."""
-        invocation = self._known(invocation_id)
+        existing = self._machinery.shell.existing(self._known(invocation_id).id)
+        if existing is None:
+            raise _unknown(invocation_id)  # forgotten in this moment
         waiter = self._machinery.waiter()
-        outcome = self._machinery.shell.outcome(invocation) if invocation.status is Status.COMPLETED else None
-        self._await_outcome(Existing(invocation.seq, invocation.id, outcome), waiter)
+        self._await_outcome(existing, waiter)
         return waiter
 
     def output(self, invocation_id: str) -> bytes | None:
@@ -273,6 +274,8 @@ class Runtime:
         if method.run_once:
             raise _refused(invocation_id, invocation, "a workflow runs once for each key: purge it, and start it again")
         request = machinery.request_of(invocation)
+        if request is None:
+            raise _unknown(invocation_id)
         id = machinery.driver.new_id()
         shared = Target(target.service, target.method, target.key, method.shared)
         machinery.shell.step(Admit(id, shared, request.payload, dict(request.headers)))
@@ -439,6 +442,10 @@ class Runtime:
         """Kills an invocation, for its handle."""
         outside_only("a runtime")
         await self.kill(invocation_id)
+
+
+def _unknown(id: str) -> TerminalError:
+    return TerminalError(f"there is no invocation {id}", Code.NOT_FOUND)
 
 
 def _refused(id: str, invocation: Invocation, why: str) -> TerminalError:
