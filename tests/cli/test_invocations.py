@@ -39,6 +39,24 @@ def test_cancel(serve: Serve) -> None:
     assert process.run("invocations", "describe", later, "--json").json["completion_failure"] == "CANCELLED: cancelled"
 
 
+def test_several_ids_of_which_some_are_none(serve: Serve) -> None:
+    process = serve()
+    ids = [send(process, "sleep 60") for _ in range(3)]
+    unknown = "inv_1AAAAAAAAAAAAAAAAAAAAAA"
+    ran = process.run("invocations", "kill", ids[0], "nonsense", ids[1])
+    assert (ran.status, ran.out) == (1, f"killed {ids[0]}\nkilled {ids[1]}\n")
+    assert ran.err == "error: invalid_argument: 'nonsense' is no invocation's id [RT0502]\n"
+    ran = process.run("invocations", "kill", unknown, ids[2], "--json")
+    error = f"not_found: there is no invocation {unknown}"
+    assert ran.status == 1
+    assert ran.json == [{"id": unknown, "result": "refused", "error": error}, {"id": ids[2], "result": "killed"}]
+    assert ran.err == f"error: {error} [RT0502]\n"
+    for id in ids:
+        assert process.run("invocations", "describe", id, "--json").json["completion_failure"] == "ABORTED: killed"
+    alone = process.run("invocations", "kill", unknown, "--json")
+    assert (alone.status, alone.out, alone.err) == (1, "", f"error: {error} [RT0502]\n")
+
+
 def test_pause_and_resume(serve: Serve) -> None:
     process = serve()
     id = send(process, "sleep 60")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -78,9 +79,31 @@ def test_the_files_of_a_stopped_runtime(serve: Serve) -> None:
     assert contents(process.data_dir) == before
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    # The lock file names its owner of the moment.
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and "lock" not in path.name}
+@pytest.mark.parametrize("index", ["left behind", "missing"])
+def test_the_files_of_a_killed_runtime_are_read_and_stay_as_they_are(index: str, serve: Serve) -> None:
+    process = serve()
+    process.run("call", f"{COUNTER}/Add", '{"name": "a", "amount": 2}')
+    looks: list[tuple[str, ...]] = [("services",), ("invocations", "list"), ("state", "get", COUNTER, "a")]
+    live = [process.run(*look, "--json").json for look in looks]
+    process.stop(signal.SIGKILL)
+    assert (process.data_dir / "restate.sqlite3-wal").stat().st_size
+    if index == "missing":  # as in a copy of the files
+        (process.data_dir / "restate.sqlite3-shm").unlink()
+    before = contents(process.data_dir)
+    assert [run(*look, "--json", "--data-dir", process.data_dir).json for look in looks] == live
+    assert run("doctor", "--data-dir", process.data_dir).status == 0
+    assert contents(process.data_dir) == before
+
+
+def test_a_folder_that_is_no_data_directory_stays_as_it_is(tmp_path: Path) -> None:
+    refused = run("invocations", "list", "--data-dir", tmp_path)
+    assert (refused.status, "has no restate.sqlite3 [RT0202]" in refused.err) == (1, True)
+    assert contents(tmp_path) == {}
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """What each file holds, and when it was written."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
 def test_kill_and_resume(serve: Serve) -> None:

@@ -160,6 +160,8 @@ async def test_another_request_is_refused_and_changes_nothing(tmp_path: Path, ru
             with pytest.raises(TerminalError, match="'one' was used with another request") as error:
                 await attempt()
             assert error.value.code is Code.ALREADY_EXISTS
+            digests = [request_digest(request).hex() for request in (ONE, other)]
+            assert error.value.message.endswith(": its digest was {}, this one's is {}".format(*digests))
         assert (await client.get(CounterKey(name="k"))).value == 1
         assert len(runtime.inspector.invocations()) == 2
 

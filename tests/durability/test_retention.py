@@ -13,7 +13,8 @@ from sample.v1.events_pb2 import Blob, Page, Question
 from sample.v1.events_restate import FeedBase, FeedClient, StreamBase, StreamClient
 
 from dev.restate.events_pb2 import Event
-from restate_runtime import App, KeyedContext, Runtime, UnkeyedContext
+from restate_runtime import App, KeyedContext, Runtime, TerminalError, UnkeyedContext
+from restate_runtime.identifiers import parse_invocation_id
 
 from .harness import Clock, start, until
 
@@ -207,3 +208,66 @@ async def test_many_that_are_expired_go_in_pieces(tmp_path: Path, runtime_option
     clock.advance(WEEK)
     async with start(hosted(), clock, data_dir=tmp_path, **runtime_options) as runtime:
         await until(lambda: ids(runtime) == set())
+
+
+class Forgotten:
+    """Deletes an invocation's rows as soon as the runtime is about to read something more of it: in the middle of a look."""
+
+    def __init__(self, runtime: Any, id: str) -> None:
+        self._path = str(runtime.data_dir / "restate.sqlite3")
+        self._id = parse_invocation_id(id)
+        self._connections = [runtime._machinery._reader._connection, runtime.inspector._connection]
+        self.done = False
+
+    def _before(self, _: object, sql: str, __: object) -> bool:
+        if not self.done and any(table in sql for table in ("FROM command WHERE seq", "FROM invocation WHERE seq")):
+            self.done = True
+            writer = apsw.Connection(self._path)
+            (seq,) = writer.execute("SELECT seq FROM invocation WHERE id = ?", (self._id,)).fetchone()
+            with writer:
+                for table in ("invocation", "command", "notification", "idempotency"):
+                    writer.execute(f"DELETE FROM {table} WHERE seq = ?", (seq,))
+            writer.close()
+        return True
+
+    def __enter__(self) -> Forgotten:
+        for connection in self._connections:
+            connection.exec_trace = self._before
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for connection in self._connections:
+            connection.exec_trace = None
+
+
+@pytest.mark.parametrize("look", ["output", "attach", "describe", "repeat", "restart", "status of another"])
+async def test_who_looks_while_it_is_forgotten_gets_it_whole(look: str, tmp_path: Path, runtime_options: dict[str, Any]) -> None:
+    feed = Feed()
+    async with App(feed, Stream()).start(data_dir=tmp_path, **runtime_options) as runtime:
+        client = FeedClient(runtime)
+        handle = client.ask.in_background(Question(feed="k"), idempotency_key="one")
+        id = await handle.invocation_id()
+        assert (await handle.result()).text == "1"
+        with Forgotten(runtime, id) as forgotten:
+            match look:
+                case "output":
+                    payload = runtime.output(id)
+                    assert payload is not None
+                    assert Question.FromString(payload).text == "1"
+                case "attach":
+                    assert (await runtime.invocation(id).result()).text == "1"
+                case "describe":
+                    found = runtime.inspector.describe(id)
+                    assert found is not None
+                    assert [entry["entry"] for entry in found["journal"]] == ["input", "return"]
+                case "repeat":
+                    assert (await client.ask(Question(feed="k"), idempotency_key="one")).text == "1"
+                case "restart":
+                    assert (await runtime.invocation(await runtime.restart(id)).result()).text == "2"
+                case _:
+                    with pytest.raises(TerminalError, match="there is no invocation"):
+                        runtime.status("inv_1" + "A" * 22)
+        assert forgotten.done
+        with pytest.raises(TerminalError, match="there is no invocation"):
+            await runtime.invocation(id).result()
+        assert runtime.inspector.describe(id) is None

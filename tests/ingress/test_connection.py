@@ -8,12 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import hosted
 import pytest
+from conftest import Http
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, Number, Text
 from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
-from restate_runtime import Code, Connection, RuntimeFault, TerminalError, connect
+from restate_runtime import App, Code, Connection, RuntimeFault, TerminalError, connect
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -309,3 +311,35 @@ def test_a_url_that_is_none() -> None:
     for url in ("127.0.0.1:8080", "ftp://x", "http://", ""):
         with pytest.raises(ValueError, match="is no ingress"):
             connect(url)
+
+
+@pytest.mark.rule("R5")
+@pytest.mark.rule("R32")
+async def test_invocations_of_a_service_that_is_no_longer_hosted_stay_within_reach(tmp_path: Path, runtime_options: dict[str, Any]) -> None:
+    app, ledger_alone = hosted.app, App(hosted.Ledger())
+    async with app.start(data_dir=tmp_path, **runtime_options) as runtime:
+        echo = EchoClient(runtime)
+        good = await echo.call.in_background(Text(text="hello")).invocation_id()
+        bad = await echo.script.in_background(Text(text="fail ABORTED no")).invocation_id()
+        waits = await echo.script.in_background(Text(text="sleep 3600")).invocation_id()
+        assert (await runtime.invocation(good).result()).text == "hello"
+        with pytest.raises(TerminalError):
+            await runtime.invocation(bad).result()
+    async with (
+        ledger_alone.start(data_dir=tmp_path, ingress="127.0.0.1:0", **runtime_options) as runtime,
+        connect(runtime.ingress_url) as connection,
+        aiohttp.ClientSession() as session,
+    ):
+        http = Http(session, runtime.ingress_url)
+        for caller in (runtime, connection):
+            assert await caller.invocation(good).result() == Text(text="hello")
+            with pytest.raises(TerminalError, match="no") as caught:
+                await caller.invocation(bad).result()
+            assert caught.value.code is Code.ABORTED
+        for way in ("attach", "output"):
+            assert (await http.get(f"/restate/invocation/{good}/{way}")).json == {"text": "hello"}
+            assert (await http.get(f"/restate/invocation/{bad}/{way}")).error == (409, "aborted", "no")
+        assert (await http.get(f"/restate/invocation/{waits}/output")).status == 470
+        assert (await http.get(f"/restate/invocation/{waits}/attach", connect_timeout_ms="20")).error[:2] == (504, "deadline_exceeded")
+        await connection.invocation(waits).kill()
+        assert (await http.get(f"/restate/invocation/{waits}/output")).error == (409, "aborted", "killed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 from typing import Any
@@ -242,6 +243,23 @@ async def test_a_client_that_goes_away_does_not_touch_its_invocation(served: Any
     call.cancel()
     attached = await served.http.get(f"/restate/invocation/{rows[0]['id']}/attach")
     assert attached.json == {"text": "done"}
+
+
+@pytest.mark.parametrize("way", ["call", "attach"])
+async def test_the_failure_of_an_invocation_whose_client_has_gone_is_nothing_to_complain_of(way: str, served: Any) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    if way == "call":
+        reply = await served.http.post(SCRIPT, {"text": "sleep 60"}, connect_timeout_ms="20")
+    else:
+        sent = await served.http.post(f"{SCRIPT}/send", {"text": "sleep 60"})
+        reply = await served.http.get(f"/restate/invocation/{sent.json['invocationId']}/attach", connect_timeout_ms="20")
+    assert reply.error[:2] == (504, "deadline_exceeded")
+    await served.http.post(f"/restate/invocation/{reply.headers['x-restate-id']}/kill", None)
+    await served.runtime.stop()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 async def test_a_call_that_waits_when_the_runtime_stops_is_unavailable(served: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sample.v1.sample_pb2 import AddRequest, CounterKey, Text
+from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
 from restate_runtime import Code, TerminalError, as_completed, gather, race, select
@@ -457,6 +458,79 @@ async def test_a_call_that_others_wait_for_goes_on(sample: Sample) -> None:
         await first.cancel()
         assert (await first.result()).text == '"CANCELLED"'
         assert (await second.result()).text == '"\\"done\\""'
+
+
+async def test_a_call_that_only_the_cancelled_tree_shares_is_cancelled(sample: Sample) -> None:
+    """One after the other gives it up, while it still compensates; the last one takes the call along."""
+    ends: list[str] = []
+
+    @sample.script
+    async def shared(ctx: Any) -> None:
+        try:
+            await ctx.sleep(LONG)
+        except TerminalError as error:
+            ends.append(error.code.name)
+            raise
+
+    @sample.script
+    async def sharing(ctx: Any) -> str:
+        call = begin(ctx, shared, "k", idempotency_key="once")
+        try:
+            await call
+        except TerminalError:
+            return await outcome(call)  # still told of its result
+        return "not cancelled"
+
+    @sample.script
+    async def root(ctx: Any) -> list[str]:
+        calls = [begin(ctx, sharing, key) for key in ("a", "b", "c")]
+        try:
+            await gather(*calls)
+        except TerminalError:
+            return [(await call).text for call in calls]
+        return []
+
+    async with sample.start() as runtime:
+        handle = send(runtime, root)
+        await until(lambda: len(runtime.inspector.invocations(statuses=["running", "suspended"])) == 5)
+        await asyncio.sleep(0.02)
+        await handle.cancel()
+        assert (await handle.result()).text == json.dumps(['"CANCELLED"'] * 3)
+        assert ends == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+@pytest.mark.parametrize("maker", ["handler", "outside", "outside delayed"])
+async def test_what_was_begun_in_the_background_is_left_alone_by_those_who_wait_for_it(sample: Sample, maker: str, how: str) -> None:
+    @sample.script
+    async def free(ctx: Any) -> None:
+        await ctx.sleep(LONG)
+
+    @sample.script
+    async def waiting(ctx: Any) -> None:
+        if maker == "handler":
+            send(ctx, free, "k", idempotency_key="once")
+        await begin(ctx, free, "k", idempotency_key="once")
+
+    async with sample.start() as runtime:
+        match maker:
+            case "outside":
+                await send(runtime, free, "k", idempotency_key="once")
+            case "outside delayed":
+                request = KeyedText(key="k", text="free")
+                await CounterClient(runtime).script.delayed(request, LONG, idempotency_key="once")
+            case _:
+                pass
+        handle = send(runtime, waiting)
+        await reached(handle, "running", "suspended")
+        await until(lambda: runtime.inspector.invocations(service="sample.v1.Counter"))
+        await asyncio.sleep(0.02)
+        await (handle.cancel() if how == "cancel" else handle.kill())
+        await fails_with(handle.result(), Code.CANCELLED if how == "cancel" else Code.ABORTED)
+        await EchoClient(runtime).call(Text())
+        (row,) = runtime.inspector.invocations(service="sample.v1.Counter")
+        assert row["status"] in ("running", "suspended", "scheduled")
+        assert not [entry for entry in await journal(runtime, runtime.invocation(row["id"])) if entry == "cancel"]
 
 
 async def test_what_describe_shows(sample: Sample) -> None:

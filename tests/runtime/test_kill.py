@@ -144,6 +144,38 @@ async def test_a_child_that_others_wait_for_goes_on(sample: Sample, other: str) 
         assert "alive" in (await waiting).text
 
 
+@pytest.mark.parametrize("order", ["together", "maker first"])
+async def test_a_call_that_only_killed_ones_share_is_killed(sample: Sample, order: str) -> None:
+    tree(sample)
+
+    @sample.script
+    async def sharing(ctx: Any) -> str:
+        return (await begin(ctx, sample.scripts["leaf"], "k", idempotency_key="once")).text
+
+    @sample.script
+    async def root(ctx: Any) -> None:
+        await gather(*(begin(ctx, sharing) for _ in range(3)))
+
+    async with sample.start() as runtime:
+        if order == "together":
+            handle = send(runtime, root)
+            await until(lambda: open_keys(runtime) == ["", "", "", "", "k"])
+            await asyncio.sleep(0.02)
+            await handle.kill()
+        else:
+            maker = send(runtime, sharing)
+            await until(lambda: open_keys(runtime) == ["", "k"])
+            other = send(runtime, sharing)
+            await until(lambda: open_keys(runtime) == ["", "", "k"])
+            await asyncio.sleep(0.02)
+            await maker.kill()
+            assert open_keys(runtime) == ["", "k"]
+            await other.kill()
+        assert open_keys(runtime) == []
+    async with sample.start() as runtime:
+        assert open_keys(runtime) == []
+
+
 async def test_a_waiting_caller_that_was_killed_before_does_not_count(sample: Sample) -> None:
     tree(sample)
 

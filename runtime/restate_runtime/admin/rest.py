@@ -138,7 +138,7 @@ class _Admin:
             if status not in STATUSES:
                 raise CallError(f"status: '{status}' is not one of {', '.join(STATUSES)}", Code.INVALID_ARGUMENT)
         limit = query.get("limit", str(_DEFAULT_LIMIT))
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= _LARGEST_LIMIT):
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 10 and 1 <= int(limit) <= _LARGEST_LIMIT):
             raise CallError(f"limit: '{limit[:20]}' is no number from 1 to {_LARGEST_LIMIT}", Code.INVALID_ARGUMENT)
         found = self._inspector.invocations(service=query.get("service"), key=query.get("key"), statuses=statuses, limit=int(limit))
         return await settled(found)

@@ -11,7 +11,7 @@ import click
 from ..engine.protocol import Inspector
 from ..errors import RuntimeFault
 from .output import as_json, as_text, print_json, print_pairs, print_table
-from .remote import Admin, admin_option, data_dir_option, inspecting
+from .remote import REFUSED, Admin, admin_option, data_dir_option, inspecting
 
 __all__ = ["invocations", "state"]
 
@@ -113,14 +113,25 @@ def restart(ids: tuple[str, ...], admin_url: str, json_output: bool) -> None:
 
 
 def _each(ids: Sequence[str], change: Callable[[str], Mapping[str, str]], json_output: bool) -> None:
-    done = []
+    """Does it to every invocation; one that the runtime refuses does not hold up the others."""
+    rows: list[Mapping[str, str]] = []
+    refused = 0
     for id in ids:
-        row = change(id)
-        done.append(row)
-        if not json_output:
+        try:
+            row = change(id)
+        except RuntimeFault as fault:
+            if len(ids) == 1 or fault.code != REFUSED:
+                raise
+            refused = fault.exit_status
+            row = {"id": id, "result": "refused", "error": fault.message}
+            click.echo(f"error: {fault}", err=True)
+        rows.append(row)
+        if not json_output and "error" not in row:
             click.echo(f"{row['result']} {id}" + (f" as {row['new_id']}" if "new_id" in row else ""))
     if json_output:
-        print_json(done if len(ids) > 1 else done[0])
+        print_json(rows if len(ids) > 1 else rows[0])
+    if refused:
+        click.get_current_context().exit(refused)
 
 
 @click.group()

@@ -16,9 +16,11 @@ import click
 from ..engine.protocol import Inspector
 from ..errors import RuntimeFault
 
-__all__ = ["Admin", "Answer", "admin_option", "check_json", "data_dir_option", "inspecting", "request"]
+__all__ = ["REFUSED", "Admin", "Answer", "admin_option", "check_json", "data_dir_option", "inspecting", "request"]
 
 DEFAULT_ADMIN = "http://127.0.0.1:9070"
+REFUSED = "RT0502"
+"""The fault of what a runtime was asked for, and did not do."""
 _TIMEOUT_S = 30
 
 admin_option = click.option(
@@ -102,7 +104,7 @@ def _fault(status: int, headers: Mapping[str, str], content: bytes, url: str, op
     text = f"{code}: {message}"
     if failed and "x-restate-id" in headers:
         text += f" (invocation {headers['x-restate-id']})"
-    return RuntimeFault("RT0503" if failed else "RT0502", text)
+    return RuntimeFault("RT0503" if failed else REFUSED, text)
 
 
 def check_json(text: str, what: str) -> bytes:

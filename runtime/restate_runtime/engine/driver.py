@@ -322,7 +322,7 @@ class Driver:
             return None, digest, retention_ms
         existing, before = found
         if before != digest:
-            error = key_reused(command.idempotency_key)
+            error = key_reused(command.idempotency_key, before, digest)
             existing = Existing(0, REFUSED, Failure(error.code.value, error.message))
         return existing, digest, retention_ms
 

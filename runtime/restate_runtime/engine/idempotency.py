@@ -31,9 +31,10 @@ def bytes_digest(request: bytes) -> bytes:
     return hashlib.sha256(request).digest()[:16]
 
 
-def key_reused(idempotency_key: str | None) -> TerminalError:
-    """The error for a key that comes with another request than before."""
-    return TerminalError(f"the idempotency key '{idempotency_key}' was used with another request before", Code.ALREADY_EXISTS)
+def key_reused(idempotency_key: str | None, before: bytes = b"", now: bytes = b"") -> TerminalError:
+    """The error for a key that comes with another request than before; with the digests of both where they are known."""
+    digests = f": its digest was {before.hex()}, this one's is {now.hex()}" if before else ""
+    return TerminalError(f"the idempotency key '{idempotency_key}' was used with another request before{digests}", Code.ALREADY_EXISTS)
 
 
 def started_before(target: Target) -> TerminalError:

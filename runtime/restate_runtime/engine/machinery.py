@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.futures import terminal_error_of
@@ -172,7 +173,7 @@ class Machinery:
             return
         self._probe("acknowledge")
         if isinstance(outcome, Failure):
-            waiter.set_exception(terminal_error_of(outcome))
+            _fail(waiter, terminal_error_of(outcome))
         else:
             waiter.set_result(outcome.value.data)
 
@@ -188,7 +189,7 @@ class Machinery:
                 if refusal is None:
                     future.set_result(None)
                 else:
-                    future.set_exception(refusal)
+                    _fail(future, refusal)
 
         self.committer.when_durable(release)
         return future
@@ -197,8 +198,9 @@ class Machinery:
 
     def committed_outcome(self, invocation: Invocation) -> Outcome | None:
         """The outcome on disk."""
-        row = self._reader.find(invocation.id)
-        return None if row is None or not row.completed_ms else self._reader.outcome(row.seq)
+        with self._reader.snapshot():
+            row = self._reader.find(invocation.id)
+            return None if row is None or not row.completed_ms else self._reader.outcome(row.seq)
 
     def committed_status(self, invocation: Invocation) -> str:
         """The status on disk.
@@ -211,9 +213,12 @@ class Machinery:
             raise TerminalError(f"there is no invocation {invocation_id(invocation.id)}", Code.NOT_FOUND)
         return row.status.value
 
-    def request_of(self, invocation: Invocation) -> Input:
-        """The request and headers of an invocation that is on disk."""
-        first = self._reader.journal(invocation.seq, 1, 0)[0][0]
+    def request_of(self, invocation: Invocation) -> Input | None:
+        """The request and headers of an invocation that is on disk; `None` where it was forgotten meanwhile."""
+        with self._reader.snapshot():
+            if self._reader.find(invocation.id) is None:
+                return None
+            first = self._reader.journal(invocation.seq, 1, 0)[0][0]
         assert isinstance(first, Input)
         return first
 
@@ -260,8 +265,7 @@ class Machinery:
         outside, self._outside = self._outside, set()
         for future in outside:
             if not future.done():
-                future.set_exception(ConnectionError(why))
-                future.exception()  # a caller that is gone must not be reported by asyncio
+                _fail(future, ConnectionError(why))
 
     async def stop(self) -> None:
         """Suspends what waits, writes everything, closes the files."""
@@ -297,3 +301,8 @@ class Machinery:
         self._directory.release()
         if self._temporary:
             shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # a caller that is gone must not be reported by asyncio

@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
-from ..descriptors import MethodDescriptor, ServiceDescriptor, ServiceKind
+from ..descriptors import MethodDescriptor, ServiceDescriptor, ServiceKind, find_service
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import OutgoingCall
 from ..handler.context import Context, KeyedContext, SharedKeyedContext, SharedSingletonContext, SingletonContext, UnkeyedContext
@@ -19,7 +19,7 @@ from ..handler.service import Service
 from ..retry import RetryOptions, RetryPolicy
 from .idempotency import bytes_digest, request_digest
 
-__all__ = ["BoundMethod", "HostedMethod", "HostedService", "Privacy", "PrivateService", "Registry", "is_private"]
+__all__ = ["BoundMethod", "HostedMethod", "HostedService", "Privacy", "PrivateService", "Registry", "imported_method", "is_private"]
 
 PrivateService = str | type[Service] | Service
 """A service as `App(private=[...])` names it: by its full name, by its class, or by the instance that is bound."""
@@ -195,6 +195,14 @@ class HostedMethod:
         if self.descriptor is None:
             raise TerminalError(f"{self.full_name} has no .proto here: its requests are bytes as they are", Code.INVALID_ARGUMENT)
         return self.descriptor
+
+
+def imported_method(service: str, name: str) -> HostedMethod:
+    """A method as far as an imported module describes it, hosted or not: results that it left can be read."""
+    known = find_service(service)
+    descriptor = None if known is None else next((method for method in known.methods if method.name == name), None)
+    kind = ServiceKind.UNKEYED if known is None else known.kind
+    return HostedMethod(service=service, name=name, kind=kind, descriptor=descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

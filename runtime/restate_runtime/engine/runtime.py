@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from ..descriptors import find_service
+from ..descriptors import MethodDescriptor
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.by_name import NamedMethod
 from ..handler.client import InvocationHandle, Method, OutgoingCall
@@ -24,7 +24,7 @@ from .idempotency import WORKFLOW_RUN, key_reused, started_before
 from .machinery import Machinery
 from .options import Options
 from .protocol import Inspector
-from .registry import HostedMethod, Registry
+from .registry import Registry, imported_method
 
 __all__ = ["Accepted", "Runtime"]
 
@@ -146,7 +146,7 @@ class Runtime:
                 refusal = None
                 if method.run_once or before != digest:
                     # The first call may not be on disk yet, and then this one must not hear of it.
-                    refusal = started_before(target) if method.run_once else key_reused(idempotency_key)
+                    refusal = started_before(target) if method.run_once else key_reused(idempotency_key, before, digest)
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
                 if waiter is not None:
                     self._await_outcome(existing, waiter)
@@ -181,15 +181,16 @@ class Runtime:
             raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
         found = self._machinery.shell.find(raw)
         if found is None:
-            raise TerminalError(f"there is no invocation {id}", Code.NOT_FOUND)
+            raise _unknown(id)
         return found
 
     def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
         """The result of an invocation, once there is one."""
-        invocation = self._known(invocation_id)
+        existing = self._machinery.shell.existing(self._known(invocation_id).id)
+        if existing is None:
+            raise _unknown(invocation_id)  # forgotten in this moment
         waiter = self._machinery.waiter()
-        outcome = self._machinery.shell.outcome(invocation) if invocation.status is Status.COMPLETED else None
-        self._await_outcome(Existing(invocation.seq, invocation.id, outcome), waiter)
+        self._await_outcome(existing, waiter)
         return waiter
 
     def output(self, invocation_id: str) -> bytes | None:
@@ -274,6 +275,8 @@ class Runtime:
         if method.run_once:
             raise _refused(invocation_id, invocation, "a workflow runs once for each key: purge it, and start it again")
         request = machinery.request_of(invocation)
+        if request is None:
+            raise _unknown(invocation_id)
         id = machinery.driver.new_id()
         shared = Target(target.service, target.method, target.key, method.shared)
         machinery.shell.step(Admit(id, shared, request.payload, dict(request.headers)))
@@ -413,21 +416,17 @@ class Runtime:
     async def result_of(self, invocation_id: str, decode: Any) -> Any:
         """Waits for the end of an invocation; without `decode` by the method that is known for it."""
         outside_only("a runtime")
+        service, method = self.method_of(invocation_id)
         payload = await self.attach(invocation_id)
         if decode is not None:
             return decode(payload)
-        method = self._hosted(invocation_id)
-        if method is None:
-            return payload
         # Classes of an imported module are those that users know; those of an endpoint's contract are its own.
-        imported = find_service(method.service)
-        known = [] if imported is None else [item for item in imported.methods if item.name == method.name]
-        descriptor = known[0] if known else method.descriptor
+        descriptor = imported_method(service, method).descriptor or self._contract_of(service, method)
         return OutgoingCall(service="", method="", key=None, payload=b"", descriptor=descriptor).decode_response(payload)
 
-    def _hosted(self, invocation_id: str) -> HostedMethod | None:
+    def _contract_of(self, service: str, method: str) -> MethodDescriptor[Any, Any] | None:
         try:
-            return self.registry.resolve(*self.method_of(invocation_id))
+            return self.registry.resolve(service, method).descriptor
         except TerminalError:
             return None
 
@@ -445,6 +444,10 @@ class Runtime:
         """Kills an invocation, for its handle."""
         outside_only("a runtime")
         await self.kill(invocation_id)
+
+
+def _unknown(id: str) -> TerminalError:
+    return TerminalError(f"there is no invocation {id}", Code.NOT_FOUND)
 
 
 def _refused(id: str, invocation: Invocation, why: str) -> TerminalError:

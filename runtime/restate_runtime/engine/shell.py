@@ -236,8 +236,9 @@ class Shell:
         live = self.state.find(invocation_id)
         if live is not None:
             return Existing(live.seq, live.id)
-        known = self.find(invocation_id)
-        return None if known is None else Existing(known.seq, known.id, self.outcome(known))
+        with self._reader.snapshot():
+            known = self.find(invocation_id)
+            return None if known is None else Existing(known.seq, known.id, self.outcome(known))
 
     def signal(self, invocation: Invocation, ref: Ref) -> Outcome | None:
         """How an awakeable was settled, where it was."""
@@ -283,8 +284,9 @@ class Shell:
                     return None
                 found = self.existing(pending[1])
                 return None if found is None else (found, pending[2])
-        row = self._reader.idempotent(scope, self.now_ms())
-        if row is None or row.expired:
-            return None
-        found = self.existing(row.id)
-        return None if found is None else (found, row.digest)
+        with self._reader.snapshot():
+            row = self._reader.idempotent(scope, self.now_ms())
+            if row is None or row.expired:
+                return None
+            found = self.existing(row.id)
+            return None if found is None else (found, row.digest)

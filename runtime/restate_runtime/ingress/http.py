@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ..engine.builtin import BuiltinCall, BuiltinMethod, Builtins
 from ..engine.protocol import Engine, find_method, settled
+from ..engine.registry import imported_method
 from ..errors import Code, TerminalError
 from ..transcode import to_json
 from ..web.errors import CallError, error_response, json_response
@@ -174,7 +175,11 @@ class _Ingress:
         headers = {INVOCATION_ID: invocation_id, METHOD: f"{service}/{method}"}
         if PROTO in request.headers.get("Accept", ""):
             return headers, lambda payload: web.Response(body=payload, content_type=PROTO, headers=headers)
-        return headers, encoder(await find_method(self._engine, service, method), JSON, headers)
+        try:
+            found = await find_method(self._engine, service, method)
+        except TerminalError:  # nothing hosts it any longer, or not yet: its invocations are there all the same
+            found = imported_method(service, method)
+        return headers, encoder(found, JSON, headers)
 
 
 def _wrong_verb(request: web.BaseRequest, allowed: str) -> CallError:

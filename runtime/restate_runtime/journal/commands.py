@@ -34,7 +34,7 @@ from .entries import (
     Success,
 )
 from .events import Existing, Issue
-from .interventions import cancel, others_wait
+from .interventions import cancel, gives_up
 from .lifecycle import append_command, complete, create, lane_key, notify, state_key
 from .model import Invocation, LaneKey, State, TimerKind
 from .promises import complete_promise, get_promise
@@ -105,7 +105,7 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
                 notify(state, owner, Signal(command.index, command.outcome), now, out)
         case SendSignal(index=1, name=""):
             owner = state.find(command.invocation)
-            if owner is not None and not (command.awaited and others_wait(state, owner, invocation)):
+            if owner is not None and (not command.awaited or gives_up(state, owner, invocation)):
                 cancel(state, owner, now, out)
         case SendSignal():
             owner = state.find(command.invocation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..errors import Code
 from .effects import Abandon, DropSubscriber, Effect
 from .entries import CANCEL_INDEX, CANCELLED, Completion, Failure, Signal
@@ -9,7 +11,7 @@ from .events import RefuseCall
 from .lifecycle import again, complete, notify, pause, put
 from .model import Invocation, State, Status
 
-__all__ = ["cancel", "kill", "others_wait", "pause_requested", "refuse_call"]
+__all__ = ["cancel", "gives_up", "kill", "pause_requested", "refuse_call"]
 
 
 def cancel(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
@@ -36,29 +38,52 @@ def _is_new(invocation: Invocation) -> bool:
             return False
 
 
-def others_wait(state: State, callee: Invocation, caller: Invocation) -> bool:
-    """Whether somebody else than this caller waits for an awaited call."""
-    if callee.waiters:
+def gives_up(state: State, callee: Invocation, caller: Invocation) -> bool:
+    """The caller's await of a call was cancelled; whether the call is cancelled with it.
+
+    The caller may still await the call once more, so it stays among those that are told of the result. What nobody else waits for goes
+    along, and so does what two callers share who are cancelled one after the other.
+    """
+    callee.given_up |= {place for place in _waiting(callee) if place[0] == caller.seq}
+    return not others_wait(state, callee, {caller.seq})
+
+
+def others_wait(state: State, callee: Invocation, callers: Collection[int]) -> bool:
+    """Whether a call does not depend on these callers alone: others wait for it, or it was begun in the background or from outside."""
+    if callee.parent is None or callee.waiters:
         return True
-    waiting = (
-        [seq for seq, _ in callee.subscribers] if callee.parent is None else [callee.parent[0], *(seq for seq, _ in callee.subscribers)]
-    )
-    return any(seq != caller.seq and seq in state.invocations for seq in waiting)
+    return any(place[0] not in callers and place[0] in state.invocations and place not in callee.given_up for place in _waiting(callee))
+
+
+def _waiting(callee: Invocation) -> list[tuple[int, int]]:
+    return callee.subscribers if callee.parent is None else [callee.parent, *callee.subscribers]
 
 
 def kill(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
     """The end for it and the awaited calls below it, leaves first; for those that others wait for as well it is not."""
-    condemned = [invocation]
-    for one in condemned:  # grows while it is walked: the calls below those that are in it
+    condemned = {invocation.seq: invocation}
+    following = [invocation]
+    for one in following:  # grows while it is walked: the calls below those that are in it
         for completion_id, seq in one.children.items():
             child = state.invocations.get(seq)
-            if child is not None and child.parent == (one.seq, completion_id) and not others_wait(state, child, one):
-                child.parent = None  # nobody is told who is about to end as well
-                condemned.append(child)
-    for one in reversed(condemned):
+            if child is None or seq in condemned or others_wait(state, child, condemned):
+                continue
+            if child.parent == (one.seq, completion_id) or child.idempotency_key is not None:  # else one only attached to it
+                condemned[seq] = child
+                following.append(child)
+    for one in reversed(following):
+        if one is not invocation:
+            _forget_callers(one, out)
         if one.live:
             out.append(Abandon(one.seq))
         complete(state, one, Failure(Code.ABORTED.value, "killed"), now, out)
+
+
+def _forget_callers(callee: Invocation, out: list[Effect]) -> None:
+    """Nobody is told who is about to end as well."""
+    callee.parent = None
+    out.extend(DropSubscriber(callee.seq, *place) for place in callee.subscribers)
+    callee.subscribers = []
 
 
 def pause_requested(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
@@ -83,7 +108,7 @@ def refuse_call(state: State, event: RefuseCall, now: int, out: list[Effect]) ->
     if caller is None or callee is None or caller.children.get(event.completion_id) != event.callee:
         return
     place = (event.caller, event.completion_id)
-    if callee.parent == place and callee.status is Status.INBOXED and not others_wait(state, callee, caller):
+    if callee.parent == place and callee.status is Status.INBOXED and not others_wait(state, callee, {caller.seq}):
         complete(state, callee, event.failure, now, out)
         return
     del caller.children[event.completion_id]

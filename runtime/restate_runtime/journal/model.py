@@ -89,6 +89,7 @@ class Invocation:
         invoker: sequence number of the invocation that made it, with an awaited or a background call; 0 for a caller outside.
         parent: sequence number and completion id of the awaited call that made it, as long as somebody awaits it.
         subscribers: the same, for awaited calls that attached to it later.
+        given_up: those of parent and subscribers whose await was cancelled. Not stored: after a crash in between, what they share goes on.
         children: calls that it waits for, made or attached to, by completion id; those that are not completed.
         missing: how often nothing hosted its method, since it came into memory.
         cancelling: it was cancelled, and has not seen it yet: another cancellation adds nothing.
@@ -125,6 +126,7 @@ class Invocation:
     invoker: int = 0
     parent: tuple[int, int] | None = None
     subscribers: list[tuple[int, int]] = field(default_factory=list)
+    given_up: frozenset[tuple[int, int]] = frozenset()
     children: dict[int, int] = field(default_factory=dict)
     missing: int = 0
     cancelling: bool = False

@@ -26,17 +26,15 @@ def connect(path: Path, *, read_only: bool, stopped: bool = False) -> apsw.Conne
     Args:
         path: the database file.
         read_only: whether nothing may be written.
-        stopped: nobody else has the file open; then a reader leaves no file behind.
+        stopped: nobody else has the file open; then a reader changes no file and leaves none behind.
 
     Raises:
         RuntimeFault: RT0202, the file cannot be opened; RT0204, it is no database.
     """
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    log = path.with_name(path.name + "-wal")
-    # Without a log to take into account the file is all there is, and SQLite need not make files of its own to read it.
-    alone = stopped and read_only and (not log.exists() or log.stat().st_size == 0)
+    how = _without_traces(path) if stopped and read_only else ""
     try:
-        connection = apsw.Connection(path.as_uri() + ("?immutable=1" if alone else ""), flags=flags | apsw.SQLITE_OPEN_URI)
+        connection = apsw.Connection(path.as_uri() + how, flags=flags | apsw.SQLITE_OPEN_URI)
         connection.set_busy_timeout(0 if not read_only else 1000)
         if not read_only:
             mode = connection.pragma("journal_mode", "wal")
@@ -53,6 +51,15 @@ def connect(path: Path, *, read_only: bool, stopped: bool = False) -> apsw.Conne
     except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, apsw.IOError) as error:
         raise RuntimeFault("RT0202", f"{path} cannot be opened: {error}") from None
     return connection
+
+
+def _without_traces(path: Path) -> str:
+    """How SQLite is to open a file that nobody else has open, so that it writes nothing to read it."""
+    log = path.with_name(path.name + "-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        return "?immutable=1"  # the file is all there is
+    # The log's index, which a process that was killed left behind, would be made anew in its file; so it is made in memory.
+    return "?readonly_shm=1" if path.with_name(path.name + "-shm").exists() else ""
 
 
 @damage_reported()

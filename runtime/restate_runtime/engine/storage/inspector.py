@@ -148,7 +148,13 @@ class StorageInspector:
     def describe(self, invocation_id: str) -> dict[str, Any] | None:
         """One invocation with its decoded journal and what it waits for."""
         raw = parse_invocation_id(invocation_id)
-        invocation = None if raw is None else self._reader.find(raw)
+        if raw is None:
+            return None
+        with self._reader.snapshot():
+            return self._describe(raw)
+
+    def _describe(self, id: bytes) -> dict[str, Any] | None:
+        invocation = self._reader.find(id)
         if invocation is None:
             return None
         commands, notifications = self._reader.journal(invocation.seq, invocation.command_count, invocation.notification_count)

@@ -34,16 +34,18 @@ class Finding:
 
 @contextlib.contextmanager
 def _owned(data_dir: Path) -> Iterator[tuple[DataDirectory, apsw.Connection]]:
-    directory = DataDirectory(data_dir, create=False)
+    directory = DataDirectory(data_dir, reader=True)
+    index = directory.database.with_name(directory.database.name + "-shm")
+    there = index.exists()
     try:
-        if not directory.database.exists():
-            raise RuntimeFault("RT0202", f"{directory.path} is not a data directory: it has no {directory.database.name}")
         connection = connect(directory.database, read_only=True, stopped=True)
         try:
             yield directory, connection
         finally:
             connection.close()
     finally:
+        if not there:
+            index.unlink(missing_ok=True)
         directory.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,18 @@ class Reader:
         """Closes the connection."""
         self._connection.close()
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment: in between, another thread may commit that an invocation is forgotten."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("COMMIT")
+
     @damage_reported()
     def journal(self, seq: int, commands: int, notifications: int) -> tuple[list[Command], list[Notification]]:
         """Both logs of an invocation, which hold at least so many entries."""
@@ -107,10 +120,11 @@ class Reader:
         row = self._one("SELECT * FROM invocation WHERE id = ?", (invocation_id,))
         if row is not None:
             return invocation_from_row(row)
-        for beside in ("id < ? ORDER BY id DESC", "id > ? ORDER BY id"):
-            entry = self._one(f"SELECT id, seq FROM invocation WHERE {beside} LIMIT 1", (invocation_id,))
-            if entry is not None and self._one("SELECT id FROM invocation WHERE seq = ?", entry[1:]) != entry[:1]:
-                raise RuntimeFault("RT0204", f"table invocation: the index of ids is damaged at invocation {entry[1]}")
+        with self.snapshot():
+            for beside in ("id < ? ORDER BY id DESC", "id > ? ORDER BY id"):
+                entry = self._one(f"SELECT id, seq FROM invocation WHERE {beside} LIMIT 1", (invocation_id,))
+                if entry is not None and self._one("SELECT id FROM invocation WHERE seq = ?", entry[1:]) != entry[:1]:
+                    raise RuntimeFault("RT0204", f"table invocation: the index of ids is damaged at invocation {entry[1]}")
         return None
 
     @damage_reported()
@@ -136,6 +150,10 @@ class Reader:
     @damage_reported()
     def idempotent(self, scope: tuple[str, str, str, str], now_ms: int) -> Idempotent | None:
         """What an idempotency key leads to."""
+        with self.snapshot():
+            return self._idempotent(scope, now_ms)
+
+    def _idempotent(self, scope: tuple[str, str, str, str], now_ms: int) -> Idempotent | None:
         row = self._one(_IDEMPOTENCY + "(service, method, key, idempotency_key) >= (?, ?, ?, ?) ORDER BY 1, 2, 3, 4 LIMIT 1", scope)
         if row is None or row[:4] != scope:
             self._check_neighbour("idempotency", row)
