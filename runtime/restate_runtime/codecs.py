@@ -138,13 +138,15 @@ def _add(pool: descriptor_pool.DescriptorPool, name: str, protos: Iterable[descr
 
 
 def add_files(pool: descriptor_pool.DescriptorPool, protos: Iterable[descriptor_pb2.FileDescriptorProto]) -> list[FileDescriptor]:
-    """Links files in a pool, dependencies first; protobuf's own are added where they are imported.
+    """Links files in a pool, dependencies first; protobuf's own are those that are installed, whether they are given or not.
 
     Raises:
         TypeError: they do not fit together.
     """
     files = []
     for proto in protos:
+        if is_well_known(proto.name):
+            continue
         for dependency in proto.dependency:
             if is_well_known(dependency):
                 _add_well_known(pool, dependency)

@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "retry_on_exhausted": ("fail", '"fail"', OnExhausted.FAIL),
     "deadlock": ("report", '"report"', OnDeadlock.REPORT),
     "deployment": ("http://a:1, http://b:2", '["http://a:1", "http://b:2"]', ("http://a:1", "http://b:2")),
+    "descriptors": ("a.binpb,b.binpb", '["a.binpb", "b.binpb"]', (Path("a.binpb"), Path("b.binpb"))),
     "batch_size": ("1", "1", 1),
     "accept_data_loss": ("yes", "true", True),
     "dev": ("on", "true", True),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,8 +23,6 @@ from sample.v1.sample_restate import CounterClient
 
 from restate_runtime import App, connect
 from restate_runtime.cluster.gateway import gateway
-from restate_runtime.descriptor_set import pack, unpack
-from restate_runtime.descriptors import find_service
 
 from ..cli.conftest import Ran, run
 from ..cluster.hosted import Hosted, hosting
@@ -175,10 +175,9 @@ async def foreign() -> AsyncIterator[str]:
 
 @pytest.mark.rule("R37")
 async def test_deployments_and_descriptors_from_a_file(server: Server, hosted: Hosted, tmp_path: Path, key: str) -> None:
-    service = find_service("sample.v1.Counter")
-    assert service is not None
-    file = tmp_path / "shop.binpb"
-    file.write_bytes(unpack(pack([service])).SerializeToString())
+    file = tmp_path / "sample.binpb"
+    command_line = [sys.executable, "-m", "grpc_tools.protoc", "-Iprotos", "--include_imports", f"--descriptor_set_out={file}"]
+    subprocess.run([*command_line, "sample/v1/sample.proto"], check=True, cwd=Path(__file__).parents[2])
     with contextlib.ExitStack() as stack:
         tool = await asyncio.to_thread(stack.enter_context, command(server, "--descriptors", file))
         async with foreign() as url:

@@ -8,6 +8,7 @@ import pytest
 
 from dev.restate import wire_pb2 as wire
 from restate_runtime.engine.remote.frames import Frame, MessageType
+from restate_runtime.engine.remote.messages import Messages
 from restate_runtime.engine.remote.translate import Payloads, Translator
 from restate_runtime.identifiers import awakeable_id, invocation_id
 from restate_runtime.journal.entries import Target, decode_command, encode_entry
@@ -65,7 +66,12 @@ COMMANDS: list[tuple[MessageType, Any]] = [
 
 
 def translator(*, sealed: bool) -> Translator:
-    return Translator(Payloads(sealed=sealed), lambda service, method, key: Target(service, method, key or None), lambda: ID)
+    return Translator(
+        Payloads(sealed=sealed),
+        Messages(None, json_request=False, json_response=False),
+        lambda service, method, key: Target(service, method, key or None),
+        lambda: ID,
+    )
 
 
 def named(message: Any, name: str) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ import msgspec
 from ..errors import RuntimeFault
 
 if TYPE_CHECKING:
-    from ..descriptors import ServiceDescriptor
+    from ..cluster.gateway import Gateway
 
 __all__ = ["gateway"]
 
@@ -58,27 +59,22 @@ def gateway(
     so is the admin API; the cluster keeps and runs everything. One line with the addresses is printed once it serves.
     """
     try:
-        from ..cluster.gateway.discovery import read_descriptors
+        from ..cluster.gateway import gateway as serving
     except ModuleNotFoundError as error:
         raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
+    from ..descriptor_set import read_descriptors
+
     contracts = read_descriptors(descriptors)
-    asyncio.run(_serve(cluster, cluster_admin or tuple(map(_beside, cluster)), ingress, admin, contracts, json_output))
+    admins = cluster_admin or tuple(map(_beside, cluster))
+    asyncio.run(_serve(serving(cluster, admins, ingress=ingress, admin=admin, contracts=contracts), cluster, json_output))
 
 
-async def _serve(
-    cluster: Sequence[str],
-    cluster_admin: Sequence[str],
-    ingress: str,
-    admin: str,
-    contracts: Mapping[str, ServiceDescriptor],
-    json_output: bool,
-) -> None:
-    from ..cluster.gateway import gateway as serving
+async def _serve(gateway: AbstractAsyncContextManager[Gateway], cluster: Sequence[str], json_output: bool) -> None:
     from ..serving import stop_on_signals
 
     stop = asyncio.Event()
     stop_on_signals(asyncio.get_running_loop(), stop)
-    async with serving(cluster, cluster_admin, ingress=ingress, admin=admin, contracts=contracts) as running:
+    async with gateway as running:
         addresses = {"ingress": running.ingress_url, "admin": running.admin_url, "cluster": ", ".join(cluster)}
         if json_output:
             line = msgspec.json.encode(addresses | {"pid": os.getpid()}).decode()

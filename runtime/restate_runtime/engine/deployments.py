@@ -10,8 +10,9 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+from ..descriptors import ServiceDescriptor
 from ..errors import Code, TerminalError
 from ..journal.events import Event, ServicesChanged
 from ..journal.model import State
@@ -42,6 +43,7 @@ class Deployments:
         discover: asks an endpoint.
         store: keeps rows: those to write, ids of those to delete, and the contracts of services that came.
         stored: the rows of before.
+        contracts: of services whose endpoints send none along, by name.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Deployments:
         discover: Discover,
         store: Callable[[Sequence[Row], Sequence[str], Sequence[HostedService]], None],
         stored: Iterable[Row],
+        contracts: Mapping[str, ServiceDescriptor],
     ) -> None:
         self._registry = registry
         self._state = state
@@ -61,7 +64,8 @@ class Deployments:
         self._discover = discover
         self._store = store
         self._own = {name for name, service in registry.services.items() if _is_bound(service)}
-        self._all: dict[str, Deployment] = {row[0]: load_deployment(*row) for row in stored}
+        self._contracts = contracts
+        self._all: dict[str, Deployment] = {row[0]: load_deployment(*row, contracts) for row in stored}
         for name in {name for deployment in self._all.values() for name in deployment.services}:
             self._host_newest(name)
 
@@ -95,7 +99,8 @@ class Deployments:
         found = await self._discover(url, http1)
         before = next((deployment for deployment in self.all() if deployment.address.url == found.address.url), None)
         id = _new_id() if before is None else before.id
-        deployment = make_deployment(id, self._now_ms(), found, {name: self._next_revision(name) for name in found.manifest.services})
+        revisions = {name: self._next_revision(name) for name in found.manifest.services}
+        deployment = make_deployment(id, self._now_ms(), found, revisions, self._contracts)
         if before is not None and _same(before, deployment) and (not force or self._is_newest(before)):
             return before, False
         if before is not None and not force:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import RuntimeFault, TerminalError
@@ -15,6 +15,7 @@ from .options import Options
 from .registry import HostedService, Registry
 
 if TYPE_CHECKING:
+    from ..descriptors import ServiceDescriptor
     from .deployments import Deployments, Row
     from .remote.discovery import Discovered
     from .remote.driver import RemoteDriver
@@ -42,6 +43,7 @@ class Outposts:
         self._local = local
         self._probe = probe
         self._identity = _identity(options)
+        self._contracts = _contracts(options)
         self._client: Client | None = None
         self._driver: RemoteDriver | None = None
         self._deployments: Deployments | None = None
@@ -68,7 +70,9 @@ class Outposts:
         shell = self._shell
         self._client = EndpointClient(self._options.max_message_size + _AROUND, self._identity)
         self._driver = RemoteDriver(shell, self._registry, self._options, self._local, self._client, self._probe)
-        self._deployments = Deployments(self._registry, shell.state, shell.step, shell.now_ms, self._discover, self._store, stored)
+        self._deployments = Deployments(
+            self._registry, shell.state, shell.step, shell.now_ms, self._discover, self._store, stored, self._contracts
+        )
         shell.attempts = Dispatcher(self._registry, self._deployments, self._local, self._driver)
         return self._deployments
 
@@ -157,6 +161,15 @@ class Outposts:
         """Closes the connections."""
         if self._client is not None:
             await self._client.close()
+
+
+def _contracts(options: Options) -> Mapping[str, ServiceDescriptor]:
+    """Likewise, files that cannot be read."""
+    if not options.descriptors:
+        return {}
+    from ..descriptor_set import read_descriptors
+
+    return read_descriptors(options.descriptors)
 
 
 def _identity(options: Options) -> RequestIdentity | None:

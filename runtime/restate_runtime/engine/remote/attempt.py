@@ -18,6 +18,7 @@ from ...journal.waits import Wait
 from ...serde import storable
 from .frames import JOURNAL_MISMATCH, Frame, MessageType, ProtocolError, Version, awaiting_on
 from .hosting import Deployment, RemoteMethod
+from .messages import Messages
 from .translate import Payloads, Translator, completions, storable_ms, wait_of, wire_key
 from .transport import EndpointError, Problem, Stream
 
@@ -48,7 +49,8 @@ class RemoteAttempt:
         self.closing = False
         self.waiting_for: Wait | None = None
         self._stream: Stream | None = None
-        self._translator = Translator(Payloads(sealed=method.sealed), driver.target_of, driver.new_id)
+        messages = Messages(method.descriptor, json_request=method.json_request, json_response=method.json_response)
+        self._translator = Translator(Payloads(sealed=method.sealed), messages, driver.target_of, driver.new_id)
         self._durable = len(journal.notifications)
         self._told = 0
         self._started = False

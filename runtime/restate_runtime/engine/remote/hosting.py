@@ -16,7 +16,7 @@ from ...retry import INVOCATION_RETRY, RetryOptions
 from ..registry import HostedMethod, Privacy
 from .discovery import Discovered
 from .frames import Version
-from .manifest import Handler, HandlerType, Manifest, Service, ServiceType, parse_manifest
+from .manifest import Handler, HandlerType, Manifest, Payload, Service, ServiceType, parse_manifest
 from .transport import Address
 
 __all__ = ["Deployment", "RemoteMethod", "RemoteService", "describe", "load_deployment", "make_deployment"]
@@ -30,6 +30,7 @@ class RemoteMethod(HostedMethod):
         deployment: id of the deployment that it belongs to.
         promises: it is part of a workflow, whose handlers share named promises.
         sealed: the endpoint is one of this project's: its values carry their tags.
+        json_request, json_response: the endpoint knows the contract's messages as JSON.
         lazy_state: state does not come along with the start.
         abort_timeout: how long a handler may be silent once it is asked to suspend; `None` for the runtime's.
     """
@@ -37,6 +38,8 @@ class RemoteMethod(HostedMethod):
     deployment: str
     promises: bool = False
     sealed: bool = False
+    json_request: bool = False
+    json_response: bool = False
     lazy_state: bool = False
     abort_timeout: timedelta | None = None
 
@@ -72,6 +75,7 @@ class Deployment:
         manifest: what it answered to discovery.
         server: name and version of its SDK, where it says so.
         revisions: of its services, by name.
+        contracts: of services that it sends none along for, by name.
         services: by name.
     """
 
@@ -82,11 +86,12 @@ class Deployment:
     manifest: Manifest
     server: str
     revisions: Mapping[str, int]
+    contracts: Mapping[str, ServiceDescriptor] = field(default_factory=dict, repr=False, compare=False)
     services: Mapping[str, RemoteService] = field(init=False)
 
     def __post_init__(self) -> None:
         hosted = {
-            name: _hosted(self.id, self.address.url, service, self.revisions.get(name, 0))
+            name: _hosted(self.id, self.address.url, service, self.revisions.get(name, 0), self.contracts.get(name))
             for name, service in self.manifest.services.items()
         }
         object.__setattr__(self, "services", hosted)
@@ -118,11 +123,11 @@ class Deployment:
         return None if hosted is None else hosted.methods.get(method)
 
 
-def load_deployment(id: str, url: str, created_ms: int, stored: bytes) -> Deployment:
+def load_deployment(id: str, url: str, created_ms: int, stored: bytes, contracts: Mapping[str, ServiceDescriptor]) -> Deployment:
     """A deployment from its row.
 
     Args:
-        id, url, created_ms: as in `Deployment`.
+        id, url, created_ms, contracts: as in `Deployment`.
         stored: what `Deployment.stored` gave.
     """
     row = json.loads(stored)
@@ -134,10 +139,13 @@ def load_deployment(id: str, url: str, created_ms: int, stored: bytes) -> Deploy
         manifest=parse_manifest(row["manifest"].encode(), url),
         server=row["server"],
         revisions=row["revisions"],
+        contracts=contracts,
     )
 
 
-def make_deployment(id: str, created_ms: int, found: Discovered, revisions: Mapping[str, int]) -> Deployment:
+def make_deployment(
+    id: str, created_ms: int, found: Discovered, revisions: Mapping[str, int], contracts: Mapping[str, ServiceDescriptor]
+) -> Deployment:
     """A deployment of an endpoint that answered."""
     return Deployment(
         id=id,
@@ -147,6 +155,7 @@ def make_deployment(id: str, created_ms: int, found: Discovered, revisions: Mapp
         manifest=found.manifest,
         server=found.server,
         revisions=revisions,
+        contracts=contracts,
     )
 
 
@@ -157,10 +166,16 @@ _KINDS = {
 }
 
 
-def _hosted(deployment: str, where: str, service: Service, revision: int) -> RemoteService:
-    descriptor = _descriptor(service, where)
+def _hosted(deployment: str, where: str, service: Service, revision: int, given: ServiceDescriptor | None) -> RemoteService:
+    sent = _descriptor(service, where)
+    descriptor = sent or given
     kind = _KINDS[service.type] if descriptor is None else descriptor.kind
-    methods = {handler.name: _method(deployment, service, handler, kind, descriptor) for handler in service.handlers.values()}
+    if (kind is ServiceKind.UNKEYED) is not (service.type is ServiceType.SERVICE):
+        raise RuntimeFault("RT0603", f"{where}: the service {service.name} is a {service.type.value}, and {kind.value} in its contract")
+    methods = {
+        handler.name: _method(deployment, service, handler, kind, descriptor, sealed=sent is not None)
+        for handler in service.handlers.values()
+    }
     return RemoteService(name=service.name, ty=service.type.value, kind=kind, revision=revision, methods=methods, descriptor=descriptor)
 
 
@@ -182,31 +197,48 @@ def _descriptor(service: Service, where: str) -> ServiceDescriptor | None:
     return descriptor
 
 
-def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKind, contract: ServiceDescriptor | None) -> RemoteMethod:
+def _method(
+    deployment: str, service: Service, handler: Handler, kind: ServiceKind, contract: ServiceDescriptor | None, *, sealed: bool
+) -> RemoteMethod:
     settings = handler.settings
     run_once = handler.type is HandlerType.WORKFLOW
-    descriptor = None if contract is None else contract.method(handler.name)
+    descriptor = None if contract is None else next((method for method in contract.methods if method.name == handler.name), None)
+    options: list[RetryOptions | None] = [_without_defaults(settings.retry) if sealed else settings.retry]
+    private, inactivity_timeout = settings.private, settings.inactivity_timeout
+    retention = settings.workflow_retention if run_once else settings.idempotency_retention
+    if contract is not None and descriptor is not None and not sealed:  # one of this project has passed its contract's options on
+        options = [contract.retry, descriptor.retry, *options]
+        private = private or (contract.private if descriptor.private is None else descriptor.private)
+        inactivity_timeout = inactivity_timeout or descriptor.inactivity_timeout or contract.inactivity_timeout
+        retention = retention or descriptor.retention or contract.retention
     # A handler's own word stays; the service's can be changed by what is stored.
     of_service = service.settings.private if descriptor is None else not descriptor.private
     closed = Privacy.SERVICE if of_service else Privacy.METHOD
+    as_messages = descriptor is not None and not sealed
     return RemoteMethod(
         descriptor=descriptor,
-        sealed=descriptor is not None,
+        sealed=sealed,
         service=service.name,
         name=handler.name,
         kind=kind,
         shared=handler.type is HandlerType.SHARED,
-        privacy=closed if settings.private else Privacy.OPEN,
+        privacy=closed if private else Privacy.OPEN,
         content_type=handler.output.content_type or "application/octet-stream",
-        options=(settings.retry if contract is None else _without_defaults(settings.retry),),
-        inactivity_timeout=settings.inactivity_timeout,
-        retention=settings.workflow_retention if run_once else settings.idempotency_retention,
+        options=tuple(given for given in options if given is not None),
+        inactivity_timeout=inactivity_timeout,
+        retention=retention,
         deployment=deployment,
         run_once=run_once,
         promises=service.type is ServiceType.WORKFLOW,
+        json_request=as_messages and _is_json(handler.input),
+        json_response=as_messages and _is_json(handler.output),
         lazy_state=bool(settings.lazy_state),
         abort_timeout=settings.abort_timeout,
     )
+
+
+def _is_json(payload: Payload) -> bool:
+    return "json" in (payload.content_type or "").lower()
 
 
 def _without_defaults(retry: RetryOptions) -> RetryOptions:

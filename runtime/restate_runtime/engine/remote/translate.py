@@ -22,6 +22,7 @@ from ...journal.waits import Rule, Wait
 from ...serde import RAW, Value
 from ...statuses import code_of, metadata_of, status_of
 from .frames import Frame, MessageType, ProtocolError
+from .messages import Messages
 
 __all__ = ["SINGLETON_KEY", "Payloads", "Translator", "completions", "storable_ms", "wait_of", "wire_key"]
 
@@ -67,16 +68,20 @@ class Payloads:
 
 
 class Translator:
-    """Translates for one service of one endpoint.
+    """Translates for one handler of one endpoint.
 
     Args:
         payloads: how its values look.
+        messages: how its request and response look.
         target_of: service, handler and key of a call, as the journal names them.
         new_id: 128 random bits for a callee.
     """
 
-    def __init__(self, payloads: Payloads, target_of: Callable[[str, str, str], Target], new_id: Callable[[], bytes]) -> None:
+    def __init__(
+        self, payloads: Payloads, messages: Messages, target_of: Callable[[str, str, str], Target], new_id: Callable[[], bytes]
+    ) -> None:
         self._payloads = payloads
+        self._messages = messages
         self._target_of = target_of
         self._new_id = new_id
 
@@ -99,7 +104,7 @@ class Translator:
     def _output(self, message: wire.OutputCommand) -> Command:
         if message.HasField("failure"):
             return entries.Output(failure_from_wire(message.failure))
-        return entries.Output(Success(Value("", message.value.content)))
+        return entries.Output(self._messages.response(message.value.content))
 
     def _set_state(self, message: wire.SetStateCommand) -> Command:
         return entries.SetState(_text(message.key), self._payloads.from_wire(message.value.content), label=message.name)
@@ -195,7 +200,7 @@ class Translator:
     def _message(self, command: Command) -> tuple[MessageType, Any]:
         match command:
             case entries.Input():
-                value = wire.Value(content=command.payload)
+                value = wire.Value(content=self._messages.request(command.payload))
                 return MessageType.INPUT, wire.InputCommand(headers=_headers(command.headers), value=value)
             case entries.SetState():
                 value = wire.Value(content=self._payloads.to_wire(command.value))
