@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .contract.matrix import Matrix
 
 MODES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
@@ -34,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = config.getoption("--runtime-mode")
     if mode not in (*MODES, "all"):  # argparse does not check a default, which the environment gives here
         raise pytest.UsageError(f"RESTATE_TEST_MODE={mode} is not one of {', '.join(MODES)}, all")
+    if not hasattr(config, "workerinput"):  # where tests run in several processes, the one that hears of all
+        path = config.getoption("--matrix")
+        config.pluginmanager.register(Matrix(None if path is None else Path(path)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

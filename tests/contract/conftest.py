@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .engines import Engine, Running, embedded
-from .matrix import BUDGET_S, Matrix, engine_of
+from .matrix import engine_of, note
 from .services import OUTSIDE, Outside
 
 
@@ -33,7 +33,6 @@ def _engines() -> dict[str, Engine]:
 ENGINES = _engines()
 SLOW = {"lambda", "three-nodes"}
 """Take many minutes, as processes start or leaders are elected in every test: only those marked `smoke`, unless `--engine` names one."""
-MATRIX = pytest.StashKey[Matrix]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -46,39 +45,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        note(item)
     if config.getoption("--engine"):
         return
     left_out = [item for item in items if engine_of(item) in SLOW and item.get_closest_marker("smoke") is None]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    item.config.stash.setdefault(MATRIX, Matrix()).add(item, report)
-    return report
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    matrix = session.config.stash.get(MATRIX, None)
-    path = session.config.getoption("--matrix")
-    if matrix is not None and path is not None:
-        matrix.write(Path(path))
-    if matrix is not None and path is None and os.environ.get("CI") and matrix.over_budget():
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    matrix = config.stash.get(MATRIX, None)
-    if matrix is None or not matrix.lines():
-        return
-    terminalreporter.section(f"engines; each may take {BUDGET_S:.0f} s in CI")
-    for line in matrix.lines():
-        terminalreporter.line(line)
-    if over := matrix.over_budget():
-        terminalreporter.line(f"over the budget: {', '.join(over)}")
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-__all__ = ["BUDGET_S", "Matrix", "engine_of"]
+__all__ = ["BUDGET_S", "Matrix", "engine_of", "note"]
+
+ENGINE, RULES = "contract-engine", "contract-rules"
 
 BUDGET_S = 180.0
 """What one engine may take in CI: ten of them are within half an hour."""
@@ -25,41 +29,64 @@ class Cell:
 
 
 class Matrix:
-    """Listens to a run of the suite."""
+    """A plugin that listens to a run of the suite.
 
-    def __init__(self) -> None:
+    Args:
+        path: where to write what was heard; `None` for nowhere, and then in CI an engine that took too long fails the run.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
         self._cells: defaultdict[str, defaultdict[str, Cell]] = defaultdict(lambda: defaultdict(Cell))
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._tests: defaultdict[str, int] = defaultdict(int)
 
-    def add(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """One phase of a test."""
-        engine = engine_of(item)
-        if engine is None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One phase of a test; what it is about stands in the report, which may come from another process."""
+        noted = dict(report.user_properties)
+        engine = noted.get(ENGINE)
+        if not isinstance(engine, str):
             return
         self._seconds[engine] += report.duration
         self._tests[engine] += report.when == "call"
-        for rule in {str(marker.args[0]) for marker in item.iter_markers("rule")}:
+        for rule in str(noted[RULES]).split():
             cell = self._cells[engine][rule]
             if report.failed:
-                cell.failed.append(item.name)
+                cell.failed.append(report.nodeid)
             elif report.skipped and isinstance(report.longrepr, tuple):
                 cell.left_out.append(report.longrepr[2].removeprefix("Skipped: "))
             elif report.when == "call" and report.passed:
                 cell.passed += 1
 
-    def over_budget(self) -> list[str]:
-        """Engines that took longer than they may."""
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Writes what was heard, as JSON."""
+        if self._path is not None:
+            cells = {engine: {rule: asdict(cell) for rule, cell in rules.items()} for engine, rules in self._cells.items()}
+            report = {"engines": cells, "seconds": self._seconds, "tests": self._tests}
+            self._path.write_text(json.dumps(report, indent=1, sort_keys=True))
+        elif os.environ.get("CI") and self._over_budget():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The time of each engine."""
+        if self._seconds:
+            terminalreporter.section(f"engines; each may take {BUDGET_S:.0f} s in CI")
+        for engine, seconds in sorted(self._seconds.items()):
+            terminalreporter.line(f"{engine:24} {self._tests[engine]:4} tests {seconds:6.1f} s")
+        if over := self._over_budget():
+            terminalreporter.line(f"over the budget: {', '.join(over)}")
+
+    def _over_budget(self) -> list[str]:
         return [engine for engine, seconds in self._seconds.items() if seconds > BUDGET_S]
 
-    def lines(self) -> list[str]:
-        """The time of each engine, for people."""
-        return [f"{engine:24} {self._tests[engine]:4} tests {seconds:6.1f} s" for engine, seconds in sorted(self._seconds.items())]
 
-    def write(self, path: Path) -> None:
-        """What was heard, as JSON."""
-        cells = {engine: {rule: asdict(cell) for rule, cell in rules.items()} for engine, rules in self._cells.items()}
-        path.write_text(json.dumps({"engines": cells, "seconds": self._seconds, "tests": self._tests}, indent=1, sort_keys=True))
+def note(item: pytest.Item) -> None:
+    """Says in a test's reports which engine and which rules it is about."""
+    engine = engine_of(item)
+    if engine is not None:
+        rules = sorted({str(marker.args[0]) for marker in item.iter_markers("rule")})
+        item.user_properties += [(ENGINE, engine), (RULES, " ".join(rules))]
 
 
 def engine_of(item: pytest.Item) -> str | None:
