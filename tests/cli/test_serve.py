@@ -73,6 +73,7 @@ def test_a_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
         "from sample.v1.sample_restate import EchoBase\n"
         "class Stuck(EchoBase):\n"
         "    async def call(self, ctx, request):\n"
+        "        open('stuck', 'w').close()\n"
         "        while True:\n"
         "            time.sleep(0.01)  # blocks the loop: no orderly stop is possible\n"
         "    async def script(self, ctx, request):\n"
@@ -84,7 +85,8 @@ def test_a_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
     call = subprocess.Popen(
         [*COMMAND, "send", "sample.v1.Echo/Call", "{}", "--ingress", process.ingress], env=environment(), stderr=subprocess.PIPE
     )
-    time.sleep(1)
+    while not (tmp_path / "stuck").exists():
+        time.sleep(0.02)
     process.popen.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     assert process.popen.poll() is None
