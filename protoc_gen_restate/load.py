@@ -66,20 +66,26 @@ def load(files: Iterable[RawFile]) -> Loaded:
         DecodeError: one of them is damaged.
     """
     by_name = {file.name: file for file in files}
-    refused = [finding for file in by_name.values() if file.package in _OURS for finding in _refused(file)]
-    if refused:
-        raise LoadError(refused)
     pool = descriptor_pool.DescriptorPool()
     linked: dict[str, _descriptor.FileDescriptor] = {}
+    findings: list[Finding] = []
+    faulty: set[str] = set()
     for file in by_name.values():
-        try:
-            # Not `Add`: that one only notes the file, and a fault in it would come up later, far from here. What it answers is kept, since
-            # a pool does not find a file by a name with letters beyond ASCII.
-            linked[file.name] = pool.AddSerializedFile(file.descriptor)
-        except Exception as error:  # its implementations raise whatever they run into
-            _ = file.proto  # damaged, which is no fault of the contract's
-            reason = " ".join(str(error).split())
-            raise LoadError([Finding(Location(file.name), "RST002", f"Python's protobuf cannot load this file: {reason}")]) from None
+        found = list(_refused(file)) if file.package in _OURS else []
+        if not found and faulty.isdisjoint(file.proto.dependency if faulty else ()):
+            try:
+                # Not `Add`: that one only notes the file, and a fault in it would come up later, far from here. What it answers is kept,
+                # since a pool does not find a file by a name with letters beyond ASCII.
+                linked[file.name] = pool.AddSerializedFile(file.descriptor)
+                continue
+            except Exception as error:  # its implementations raise whatever they run into
+                _ = file.proto  # damaged, which is no fault of the contract's
+                reason = " ".join(str(error).split())
+                found = [Finding(Location(file.name), "RST002", f"Python's protobuf cannot load this file: {reason}")]
+        faulty.add(file.name)  # and so are those that import it, of which there is nothing to say
+        findings += found
+    if findings:
+        raise LoadError(findings)
     return Loaded(pool, by_name, linked)
 
 
