@@ -242,9 +242,10 @@ def _stubs(folder: Path, out: Path) -> list[str]:
 def _shim(folder: Path, name: str, module: str, *, windows: bool = os.name == "nt") -> Path:
     """A program that runs that module's `main` on this interpreter, so that nothing has to be on PATH."""
     script = folder / f"{name}.py"
-    # Behind everything else, so that it only counts for a checkout that is not installed.
-    root = str(Path(__file__).resolve().parent.parent)
-    script.write_text(f"import sys\nsys.path[0:1] = []\nsys.path.append({root!r})\nfrom {module} import main\nsys.exit(main())\n", "utf-8")
+    # What this process finds, behind everything else: plugins in the working directory, and a checkout that is not installed.
+    found = [*map(os.path.abspath, sys.path), str(Path(__file__).resolve().parent.parent)]
+    path = f"sys.path[0:1] = []\nsys.path += [entry for entry in {found!r} if entry not in sys.path]"
+    script.write_text(f"import sys\n{path}\nfrom {module} import main\nsys.exit(main())\n", "utf-8")
     if windows:
         program = folder / f"{name}.bat"
         # A percent sign begins a variable's name in such a file, unless there are two.
