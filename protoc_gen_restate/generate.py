@@ -144,7 +144,8 @@ def _update(fresh: Path, out: Path) -> tuple[int, int]:
         written += 1
         target = out / file.relative_to(fresh)
         content = file.read_bytes()
-        if not target.is_file() or target.read_bytes() != content:
+        # An empty one, such as __init__.py, is wanted for being there: what somebody wrote into it stays.
+        if not target.is_file() or (content and target.read_bytes() != content):
             changed += 1
             target.parent.mkdir(parents=True, exist_ok=True)
             beside = target.with_name(f".{target.name}.{os.getpid()}")

@@ -158,6 +158,17 @@ def test_what_did_not_change_stays_untouched(tmp_path: Path) -> None:
     assert touched == {"tour/v1/tour_pb2.pyi"}
 
 
+@pytest.mark.parametrize("options", [["init_files=true"], ["messages=betterproto"], ["messages=betterproto2"]], ids=" ".join)
+def test_what_somebody_wrote_into_a_package_stays(options: list[str], tmp_path: Path) -> None:
+    package = tmp_path / "out" / "tour" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("VERSION = 1\n")
+    flags = [flag for option in options for flag in ("--opt", option)]
+    assert generate("-I", INCLUDE, "--out", tmp_path / "out", *flags, INCLUDE / "tour") == (0, "", "")
+    assert package.read_text() == "VERSION = 1\n"
+    assert (tmp_path / "out" / "tour" / "v1" / "__init__.py").is_file()
+
+
 def test_watching_generates_again_and_survives_mistakes(tmp_path: Path) -> None:
     contract, out = tmp_path / "protos" / "fine.proto", tmp_path / "out"
     contract.parent.mkdir()
