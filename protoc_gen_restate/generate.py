@@ -26,6 +26,8 @@ __all__ = ["GenerateError", "hiding", "run"]
 _PREFIX = re.compile(r"^--\w+_out: (?:protoc-gen-\w+: )?", re.MULTILINE)
 # betterproto's compilers name every file that they write.
 _QUIET = re.compile(r"^Writing .*\n?", re.MULTILINE)
+# What protoc shows of a compiler in Python that fails.
+_CRASH = re.compile(r"Traceback \(most recent call last\):\n.*?\n--\w+_out: (?P<name>[\w-]+): Plugin failed[^\n]*", re.DOTALL)
 _MANY = 50
 
 
@@ -92,10 +94,11 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
         command = [
             *compiler,
             *(f"-I{folder}" for folder in [*includes, include_folder()]),
-            *(_stubs(shims, fresh) if own is None else _flavoured(own, shims, fresh)),
+            # First: protoc goes on to the others, which say less clearly what they do not take, only where nothing was wrong.
             f"--plugin=protoc-gen-restate={_shim(shims, 'protoc-gen-restate', 'protoc_gen_restate.__main__')}",
             f"--restate_out={fresh}",
             *(f"--restate_opt={option}" for option in options),
+            *(_stubs(shims, fresh) if own is None else _flavoured(own, shims, fresh)),
         ]
         arguments = Path(temporary, "names")
         # A file: some systems bound the length of a command.
@@ -114,11 +117,17 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
         )
         said = _QUIET.sub("", done.stderr or done.stdout).strip()
         if done.returncode != 0:
-            raise GenerateError(_PREFIX.sub("", said))
+            raise GenerateError(_PREFIX.sub("", _CRASH.sub(_crashed, said)))
         if said:
             print(said, file=sys.stderr)
         written, changed = _update(fresh, out)
     progress.done(written, changed)
+
+
+def _crashed(failure: re.Match[str]) -> str:
+    """The last words of a compiler that does not take a contract, and does not say it in a sentence."""
+    *_, last = filter(str.strip, failure.group().splitlines()[:-1])
+    return f"{failure['name']} fails on these contracts: {last.strip()} [RST205]"
 
 
 class Progress:
@@ -182,6 +191,8 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
                 raise GenerateError(f"{path}: there is no .proto file in this folder [RST203]")
             names.update(dict.fromkeys(listed))
         elif path.is_file():
+            if path.suffix != ".proto":
+                raise GenerateError(f"{path}: its name does not end with .proto [RST203]")
             names[_name(path, includes)] = None
         else:
             raise GenerateError(f"{path}: no such file or folder [RST203]")

@@ -79,11 +79,30 @@ def test_a_syntax_error_is_protocs_own_message(tmp_path: Path) -> None:
     assert "bad.proto:2:9: " in stderr
 
 
+NOT_TAKEN = {
+    "protobuf": (b"// caf\xe9\nmessage M {}\n", "protoc-gen-mypy", "TypeError: "),
+    "betterproto": (b"message M { optional group G = 1 {} }\n", "protoc-gen-python_betterproto", "NotImplementedError: "),
+    "betterproto2": (b"message M { optional group G = 1 {} }\n", "protoc-gen-python_betterproto2", "NotImplementedError: "),
+}
+
+
+@pytest.mark.parametrize("flavour", NOT_TAKEN)
+def test_what_another_compiler_does_not_take_is_one_clear_line(flavour: str, tmp_path: Path) -> None:
+    message, compiler, reason = NOT_TAKEN[flavour]
+    (tmp_path / "odd.proto").write_bytes(b'syntax = "proto2";\n' + message)
+    code, _, stderr = generate("-I", tmp_path, "--out", tmp_path / "out", "--opt", f"messages={flavour}", tmp_path / "odd.proto")
+    assert (code, stderr.count("\n")) == (1, 1), stderr
+    assert stderr.startswith(f"{compiler} fails on these contracts: {reason}")
+    assert stderr.endswith(" [RST205]\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["none.proto"], "none.proto: no such file or folder [RST203]"),
         (["-I", "nowhere", str(INCLUDE / "tour")], "nowhere: no such folder, but an -I [RST203]"),
+        ([str(ROOT / "README.md")], f"{ROOT / 'README.md'}: its name does not end with .proto [RST203]"),
         ([str(ROOT / "docs")], f"{ROOT / 'docs'}: there is no .proto file in this folder [RST203]"),
         (
             [str(INCLUDE / "tour/v1/tour.proto")],
