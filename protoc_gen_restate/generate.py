@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .extensions import Extensions
+from .folders import contracts
 from .messages import Compiler, FlavourError
 from .options import OptionError, help_text, parse
 from .shipped import SHIPPED, include_folder
@@ -183,7 +184,7 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
     names: dict[str, None] = {}
     for path in paths:
         if path.is_dir():
-            found = [_name(file, includes) for file in sorted(path.rglob("*.proto")) if not _is_hidden(file.relative_to(path))]
+            found = [_name(file, includes) for file in contracts(path)]
             # The shipped ones have their modules in this package; naming `protos/dev` asks for them all the same.
             asked = _name(path, includes).split("/")[0] == "dev"
             listed = [name for name in found if asked or name not in SHIPPED]
@@ -197,11 +198,6 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
         else:
             raise GenerateError(f"{path}: no such file or folder [RST203]")
     return list(names)
-
-
-def _is_hidden(path: Path) -> bool:
-    """It is in a folder such as `.venv`, whose contracts are other people's."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _name(path: Path, includes: Sequence[Path]) -> str:

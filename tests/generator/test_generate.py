@@ -40,9 +40,12 @@ def test_a_folder_means_its_contracts_without_the_shipped_ones(tmp_path: Path) -
     assert (tmp_path / "tour/v1/tour_restate.py").is_file()
 
 
-def test_a_folder_means_nothing_that_is_hidden(tmp_path: Path) -> None:
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "broken.proto").write_text("nonsense")
+@pytest.mark.parametrize("others", [".venv", "node_modules", "env"])
+def test_a_folder_means_nothing_that_is_other_peoples(others: str, tmp_path: Path) -> None:
+    (tmp_path / others).mkdir()
+    (tmp_path / others / "broken.proto").write_text("nonsense")
+    if others == "env":
+        (tmp_path / others / "pyvenv.cfg").touch()
     (tmp_path / "fine.proto").write_text('syntax = "proto3";\nmessage Fine {}\n')
     assert generate("-I", tmp_path, "--out", tmp_path / "out", tmp_path) == (0, "", "")
     assert names(tmp_path / "out") == ["fine_pb2.py", "fine_pb2.pyi"]
