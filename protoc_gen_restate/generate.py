@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .extensions import Extensions
+from .folders import contracts
 from .messages import Compiler, FlavourError
 from .options import OptionError, help_text, parse
 from .shipped import SHIPPED, include_folder
@@ -26,6 +27,8 @@ __all__ = ["GenerateError", "hiding", "run"]
 _PREFIX = re.compile(r"^--\w+_out: (?:protoc-gen-\w+: )?", re.MULTILINE)
 # betterproto's compilers name every file that they write.
 _QUIET = re.compile(r"^Writing .*\n?", re.MULTILINE)
+# What protoc shows of a compiler in Python that fails.
+_CRASH = re.compile(r"Traceback \(most recent call last\):\n.*?\n--\w+_out: (?P<name>[\w-]+): Plugin failed[^\n]*", re.DOTALL)
 _MANY = 50
 
 
@@ -92,10 +95,11 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
         command = [
             *compiler,
             *(f"-I{folder}" for folder in [*includes, include_folder()]),
-            *(_stubs(shims, fresh) if own is None else _flavoured(own, shims, fresh)),
+            # First: protoc goes on to the others, which say less clearly what they do not take, only where nothing was wrong.
             f"--plugin=protoc-gen-restate={_shim(shims, 'protoc-gen-restate', 'protoc_gen_restate.__main__')}",
             f"--restate_out={fresh}",
             *(f"--restate_opt={option}" for option in options),
+            *(_stubs(shims, fresh) if own is None else _flavoured(own, shims, fresh)),
         ]
         arguments = Path(temporary, "names")
         # A file: some systems bound the length of a command.
@@ -114,11 +118,17 @@ def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], opti
         )
         said = _QUIET.sub("", done.stderr or done.stdout).strip()
         if done.returncode != 0:
-            raise GenerateError(_PREFIX.sub("", said))
+            raise GenerateError(_PREFIX.sub("", _CRASH.sub(_crashed, said)))
         if said:
             print(said, file=sys.stderr)
         written, changed = _update(fresh, out)
     progress.done(written, changed)
+
+
+def _crashed(failure: re.Match[str]) -> str:
+    """The last words of a compiler that does not take a contract, and does not say it in a sentence."""
+    *_, last = filter(str.strip, failure.group().splitlines()[:-1])
+    return f"{failure['name']} fails on these contracts: {last.strip()} [RST205]"
 
 
 class Progress:
@@ -144,7 +154,8 @@ def _update(fresh: Path, out: Path) -> tuple[int, int]:
         written += 1
         target = out / file.relative_to(fresh)
         content = file.read_bytes()
-        if not target.is_file() or target.read_bytes() != content:
+        # An empty one, such as __init__.py, is wanted for being there: what somebody wrote into it stays.
+        if not target.is_file() or (content and target.read_bytes() != content):
             changed += 1
             target.parent.mkdir(parents=True, exist_ok=True)
             beside = target.with_name(f".{target.name}.{os.getpid()}")
@@ -173,7 +184,7 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
     names: dict[str, None] = {}
     for path in paths:
         if path.is_dir():
-            found = [_name(file, includes) for file in sorted(path.rglob("*.proto")) if not _is_hidden(file.relative_to(path))]
+            found = [_name(file, includes) for file in contracts(path)]
             # The shipped ones have their modules in this package; naming `protos/dev` asks for them all the same.
             asked = _name(path, includes).split("/")[0] == "dev"
             listed = [name for name in found if asked or name not in SHIPPED]
@@ -181,15 +192,12 @@ def _names(paths: Iterable[Path], includes: Sequence[Path]) -> list[str]:
                 raise GenerateError(f"{path}: there is no .proto file in this folder [RST203]")
             names.update(dict.fromkeys(listed))
         elif path.is_file():
+            if path.suffix != ".proto":
+                raise GenerateError(f"{path}: its name does not end with .proto [RST203]")
             names[_name(path, includes)] = None
         else:
             raise GenerateError(f"{path}: no such file or folder [RST203]")
     return list(names)
-
-
-def _is_hidden(path: Path) -> bool:
-    """It is in a folder such as `.venv`, whose contracts are other people's."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _name(path: Path, includes: Sequence[Path]) -> str:
@@ -242,9 +250,10 @@ def _stubs(folder: Path, out: Path) -> list[str]:
 def _shim(folder: Path, name: str, module: str, *, windows: bool = os.name == "nt") -> Path:
     """A program that runs that module's `main` on this interpreter, so that nothing has to be on PATH."""
     script = folder / f"{name}.py"
-    # Behind everything else, so that it only counts for a checkout that is not installed.
-    root = str(Path(__file__).resolve().parent.parent)
-    script.write_text(f"import sys\nsys.path[0:1] = []\nsys.path.append({root!r})\nfrom {module} import main\nsys.exit(main())\n", "utf-8")
+    # What this process finds, behind everything else: plugins in the working directory, and a checkout that is not installed.
+    found = [*map(os.path.abspath, sys.path), str(Path(__file__).resolve().parent.parent)]
+    path = f"sys.path[0:1] = []\nsys.path += [entry for entry in {found!r} if entry not in sys.path]"
+    script.write_text(f"import sys\n{path}\nfrom {module} import main\nsys.exit(main())\n", "utf-8")
     if windows:
         program = folder / f"{name}.bat"
         # A percent sign begins a variable's name in such a file, unless there are two.

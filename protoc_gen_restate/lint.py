@@ -456,7 +456,7 @@ COMMAND = (
         "RST202",
         "Nothing hides `dev.restate`",
         "The modules of `dev/restate/*.proto` come with this package, and `dev` is a namespace package. A `dev/__init__.py` or `dev.py` of "
-        "yours makes Python look nowhere else. Remove it.",
+        "yours makes Python look nowhere else. Remove it, or let it extend its `__path__` with `pkgutil.extend_path`.",
     ),
     (
         "RST203",
@@ -467,6 +467,13 @@ COMMAND = (
         "RST204",
         "The output can be written",
         "`--out` is a folder, or one that can be made. Of what is there, only files of the same names are replaced.",
+    ),
+    (
+        "RST205",
+        "The other compilers take the contracts",
+        "`generate` also runs mypy-protobuf, or the compiler of `messages=`. One of them fails with an exception of its own; its last line "
+        "is shown. Change what it does not take, or run it by itself to see more. mypy-protobuf takes no file that is not in UTF-8; "
+        "betterproto's compilers take less than protoc does.",
     ),
 )
 """Codes of `python -m protoc_gen_restate generate`."""

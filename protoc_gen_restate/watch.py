@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from .folders import contracts
 
 __all__ = ["watch"]
 
@@ -38,11 +39,8 @@ def _look(places: Iterable[Path]) -> Seen:
     for place in places:
         if place.is_file():
             _note(place, seen)
-        for folder, folders, files in os.walk(place):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in files:
-                if name.endswith(".proto"):
-                    _note(Path(folder, name), seen)
+        for file in contracts(place):
+            _note(file, seen)
     return seen
 
 

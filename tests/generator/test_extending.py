@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,18 @@ def test_a_page_for_each_service_and_a_rule(tmp_path: Path) -> None:
     assert "service services.Till has no comment [PAGES001]" in warnings
     expected = (CASE / "expected" / "services" / "shop_restate.py").read_text()
     assert (tmp_path / "services" / "shop_restate.py").read_text() == expected
+
+
+def test_generate_finds_a_plugin_in_the_working_directory(tmp_path: Path) -> None:
+    for file in ("service_pages.py", "templates/service.md.j2"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(EXAMPLES / file, tmp_path / file)
+    (tmp_path / "dev.py").touch()  # what else is there changes nothing
+    (tmp_path / "jinja2.py").touch()
+    command = [sys.executable, "-m", "protoc_gen_restate", "generate", "-I", CASE, "--out", "out", "--opt", "plugins=service_pages", CASE]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "services" / "Stock.md").is_file()
 
 
 def test_a_mock_for_each_client_through_insertion_points(tmp_path: Path) -> None:

@@ -40,9 +40,12 @@ def test_a_folder_means_its_contracts_without_the_shipped_ones(tmp_path: Path) -
     assert (tmp_path / "tour/v1/tour_restate.py").is_file()
 
 
-def test_a_folder_means_nothing_that_is_hidden(tmp_path: Path) -> None:
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "broken.proto").write_text("nonsense")
+@pytest.mark.parametrize("others", [".venv", "node_modules", "env"])
+def test_a_folder_means_nothing_that_is_other_peoples(others: str, tmp_path: Path) -> None:
+    (tmp_path / others).mkdir()
+    (tmp_path / others / "broken.proto").write_text("nonsense")
+    if others == "env":
+        (tmp_path / others / "pyvenv.cfg").touch()
     (tmp_path / "fine.proto").write_text('syntax = "proto3";\nmessage Fine {}\n')
     assert generate("-I", tmp_path, "--out", tmp_path / "out", tmp_path) == (0, "", "")
     assert names(tmp_path / "out") == ["fine_pb2.py", "fine_pb2.pyi"]
@@ -79,11 +82,30 @@ def test_a_syntax_error_is_protocs_own_message(tmp_path: Path) -> None:
     assert "bad.proto:2:9: " in stderr
 
 
+NOT_TAKEN = {
+    "protobuf": (b"// caf\xe9\nmessage M {}\n", "protoc-gen-mypy", "TypeError: "),
+    "betterproto": (b"message M { optional group G = 1 {} }\n", "protoc-gen-python_betterproto", "NotImplementedError: "),
+    "betterproto2": (b"message M { optional group G = 1 {} }\n", "protoc-gen-python_betterproto2", "NotImplementedError: "),
+}
+
+
+@pytest.mark.parametrize("flavour", NOT_TAKEN)
+def test_what_another_compiler_does_not_take_is_one_clear_line(flavour: str, tmp_path: Path) -> None:
+    message, compiler, reason = NOT_TAKEN[flavour]
+    (tmp_path / "odd.proto").write_bytes(b'syntax = "proto2";\n' + message)
+    code, _, stderr = generate("-I", tmp_path, "--out", tmp_path / "out", "--opt", f"messages={flavour}", tmp_path / "odd.proto")
+    assert (code, stderr.count("\n")) == (1, 1), stderr
+    assert stderr.startswith(f"{compiler} fails on these contracts: {reason}")
+    assert stderr.endswith(" [RST205]\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["none.proto"], "none.proto: no such file or folder [RST203]"),
         (["-I", "nowhere", str(INCLUDE / "tour")], "nowhere: no such folder, but an -I [RST203]"),
+        ([str(ROOT / "README.md")], f"{ROOT / 'README.md'}: its name does not end with .proto [RST203]"),
         ([str(ROOT / "docs")], f"{ROOT / 'docs'}: there is no .proto file in this folder [RST203]"),
         (
             [str(INCLUDE / "tour/v1/tour.proto")],
@@ -156,6 +178,17 @@ def test_what_did_not_change_stays_untouched(tmp_path: Path) -> None:
     assert set(after) == set(before)
     touched = {name for name in after if (after[name].st_mtime_ns, after[name].st_ino) != (before[name].st_mtime_ns, before[name].st_ino)}
     assert touched == {"tour/v1/tour_pb2.pyi"}
+
+
+@pytest.mark.parametrize("options", [["init_files=true"], ["messages=betterproto"], ["messages=betterproto2"]], ids=" ".join)
+def test_what_somebody_wrote_into_a_package_stays(options: list[str], tmp_path: Path) -> None:
+    package = tmp_path / "out" / "tour" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("VERSION = 1\n")
+    flags = [flag for option in options for flag in ("--opt", option)]
+    assert generate("-I", INCLUDE, "--out", tmp_path / "out", *flags, INCLUDE / "tour") == (0, "", "")
+    assert package.read_text() == "VERSION = 1\n"
+    assert (tmp_path / "out" / "tour" / "v1" / "__init__.py").is_file()
 
 
 def test_watching_generates_again_and_survives_mistakes(tmp_path: Path) -> None:

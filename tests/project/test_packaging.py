@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("ext", "events", "services")
+SHIPPED = ("ext", "events", "options", "services", "wire")
 
 
 @pytest.fixture(scope="module")
