@@ -139,11 +139,14 @@ async def test_behaviours_of_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [0, 99, 200, 404, 599, 600, 999, 2**32 - 1])
 async def test_any_status_of_a_failure(tmp_path: Path, code: int) -> None:
     output = wire.OutputCommand(failure=wire.Failure(code=code, message="a\0b\n"))
-    async with hostile({"h": [frames((T.OUTPUT, output), END)]}) as endpoint, running(tmp_path, endpoint, ingress="127.0.0.1:0") as runtime:
-        url = f"{runtime.ingress_url}/restate/call/S/h"
-        async with aiohttp.ClientSession() as session, session.post(url, data=b"{}") as response:
-            assert 400 <= response.status < 600
-            assert (await response.json())["message"] == "a\0b\n"
+    async with (
+        hostile({"h": [frames((T.OUTPUT, output), END)]}) as endpoint,
+        running(tmp_path, endpoint, ingress="127.0.0.1:0") as runtime,
+        aiohttp.ClientSession() as session,
+        session.post(f"{runtime.ingress_url}/restate/call/S/h", data=b"{}") as response,
+    ):
+        assert 400 <= response.status < 600
+        assert (await response.json())["message"] == "a\0b\n"
 
 
 async def test_a_message_that_is_too_long(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import msgspec
 from ..descriptors import ServiceKind, find_service
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
-from ..journal.entries import Call, Failure, OneWayCall, Ref, Success, Target
-from ..journal.events import ActionEnded, Existing, HandlerMissing, Suspend
+from ..journal.entries import Call, Failure, Input, OneWayCall, Output, Ref, Success, Target
+from ..journal.events import ActionEnded, Existing, HandlerMissing, Issue, Readdress, Suspend
 from ..journal.model import Invocation
 from ..journal.waits import Wait
 from ..retry import RetryPolicy
@@ -27,7 +27,7 @@ from .deadlocks import Deadlocks
 from .flight import FlightRecorder
 from .idempotency import REFUSED, bytes_digest, key_reused
 from .options import Options
-from .registry import BoundMethod, HostedMethod, Registry
+from .registry import SINGLETON_KEY, BoundMethod, HostedMethod, Registry
 
 if TYPE_CHECKING:
     from .shell import Shell
@@ -91,10 +91,28 @@ class Driver:
             text = f"nothing in this process implements {bound.full_name}"
             self.step(HandlerMissing(invocation.seq, invocation.token, text, self._retry))
             return
+        if self.readdressed(invocation, bound):
+            return
         assert invocation.journal is not None
         attempt = Attempt(self, invocation, invocation.journal, bound)
         self._attempts[invocation.seq] = attempt
         attempt.task = self.loop.create_task(attempt.run_handler(), context=self._context.copy())
+
+    def readdressed(self, invocation: Invocation, method: HostedMethod) -> bool:
+        """Whether an invocation that was made before its service was hosted goes to another key first, or nowhere."""
+        target = invocation.target
+        if invocation.command_count > 1 or method.fits(target):
+            return False
+        assert invocation.journal is not None
+        first = invocation.journal.commands[0]
+        assert isinstance(first, Input)
+        try:
+            key = method.own_key(target, first.payload)
+        except TerminalError as error:
+            self.step(Issue(invocation.seq, invocation.token, Output(Failure(error.code.value, error.message))))
+        else:
+            self.step(Readdress(invocation.seq, invocation.token, key))
+        return True
 
     def deliver(self, seq: int, ref: Ref) -> None:
         """A result arrived for a handler in memory."""
@@ -292,15 +310,19 @@ class Driver:
         service = self._registry.services.get(call.service)
         shared = call.descriptor is not None and call.descriptor.shared
         if service is None:  # the contract is known all the same, as far as a generated client brings it along
-            known = None if call.descriptor is None else find_service(call.service)
-            singleton = known is not None and known.kind is ServiceKind.SINGLETON
-            return Target(call.service, call.method, "" if singleton else call.key, shared)
+            return Target(call.service, call.method, "" if _is_singleton(call) else call.key, shared)
         method = service.methods.get(call.method)
         if call.descriptor is None and method is not None:
             call.key, call.payload = method.addressed(call.payload, call.key)
         key = call.key
-        if key is None and service.kind is ServiceKind.SINGLETON:
-            key = ""
+        if key is None:
+            match service.kind:
+                case ServiceKind.SINGLETON:
+                    key = ""
+                case ServiceKind.KEYED if _is_singleton(call):  # hosted by somebody who does not know the contract
+                    key = SINGLETON_KEY
+                case _:
+                    pass
         return Target(call.service, call.method, key, shared if method is None else method.shared)
 
     def existing(self, invocation_id: bytes) -> Existing:
@@ -397,3 +419,9 @@ class Driver:
         self._waiting.clear()
         self.deadlocks.close()
         self.actions.close()
+
+
+def _is_singleton(call: OutgoingCall) -> bool:
+    """Whether the contract that a generated client brings along says so."""
+    known = None if call.descriptor is None else find_service(call.service)
+    return known is not None and known.kind is ServiceKind.SINGLETON

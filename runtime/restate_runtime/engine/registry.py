@@ -16,10 +16,24 @@ from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import OutgoingCall
 from ..handler.context import Context, KeyedContext, SharedKeyedContext, SharedSingletonContext, SingletonContext, UnkeyedContext
 from ..handler.service import Service
+from ..journal.entries import Target
 from ..retry import RetryOptions, RetryPolicy
 from .idempotency import bytes_digest, request_digest
 
-__all__ = ["BoundMethod", "HostedMethod", "HostedService", "Privacy", "PrivateService", "Registry", "imported_method", "is_private"]
+__all__ = [
+    "SINGLETON_KEY",
+    "BoundMethod",
+    "HostedMethod",
+    "HostedService",
+    "Privacy",
+    "PrivateService",
+    "Registry",
+    "imported_method",
+    "is_private",
+]
+
+SINGLETON_KEY = "_"
+"""The key of a SINGLETON where every service that takes turns has keys: on the wire, and in services without a .proto."""
 
 PrivateService = str | type[Service] | Service
 """A service as `App(private=[...])` names it: by its full name, by its class, or by the instance that is bound."""
@@ -95,6 +109,29 @@ class HostedMethod:
     def retention_ms(self, default_ms: int) -> int:
         """How long a completed call answers repeats of its idempotency key: the contract's, or else this one."""
         return default_ms if self.retention is None else round(self.retention.total_seconds() * 1000)
+
+    def fits(self, target: Target) -> bool:
+        """Whether a target has a key just where the service has keys."""
+        match self.kind:
+            case ServiceKind.UNKEYED:
+                return target.key is None
+            case ServiceKind.KEYED:
+                return bool(target.key)
+            case ServiceKind.SINGLETON:
+                return target.key == ""
+
+    def own_key(self, target: Target, payload: bytes) -> str | None:
+        """The key of an invocation that was made before anybody knew the service, and does not fit it.
+
+        Raises:
+            TerminalError: INVALID_ARGUMENT, there is none.
+        """
+        if self.kind is ServiceKind.SINGLETON and target.key in (None, SINGLETON_KEY):
+            return ""
+        if self.kind is ServiceKind.KEYED and self.descriptor is not None:
+            return self.key_of(self.parse(payload))
+        self._check_key(target.key)
+        return target.key
 
     def check_public(self) -> None:
         """Refuses callers outside where it is private.

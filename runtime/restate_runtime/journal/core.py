@@ -32,6 +32,7 @@ from .events import (
     Pause,
     PauseRequested,
     Pin,
+    Readdress,
     Recover,
     RefuseCall,
     Resume,
@@ -41,7 +42,22 @@ from .events import (
     Tick,
 )
 from .interventions import cancel, kill, pause_requested, refuse_call
-from .lifecycle import MISSING, NOTHING, again, begin, complete, create, enter, leave_memory, notify, pause, put, start, state_key
+from .lifecycle import (
+    MISSING,
+    NOTHING,
+    again,
+    begin,
+    complete,
+    create,
+    enter,
+    leave_memory,
+    notify,
+    pause,
+    put,
+    readdress,
+    start,
+    state_key,
+)
 from .model import PARKED, Action, Invocation, Journal, State, Status, TimerKind
 from .recovery import recover
 from .waits import settle
@@ -113,6 +129,10 @@ def step(state: State, event: Event, now: int) -> list[Effect]:
                 put(invocation, now, out)
         case HandlerMissing():
             _handler_missing(state, event, now, out)
+        case Readdress():
+            invocation = _current(state, event.seq, event.token)
+            if invocation is not None:
+                readdress(state, invocation, event.key, now, out)
         case Cancel():
             cancel(state, state.invocations[event.seq], now, out)
         case CancelTaken():

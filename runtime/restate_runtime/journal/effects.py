@@ -28,6 +28,7 @@ __all__ = [
     "PutCommand",
     "PutIdempotency",
     "PutInvocation",
+    "PutKey",
     "PutNotification",
     "PutPromise",
     "PutPromiseWaiter",
@@ -46,6 +47,14 @@ class PutInvocation:
     """Record: the invocation's row, as it is now."""
 
     invocation: Invocation
+
+
+@dataclass(slots=True)
+class PutKey:
+    """Record: the invocation belongs to another key than before."""
+
+    seq: int
+    key: str | None
 
 
 @dataclass(slots=True)
@@ -230,6 +239,7 @@ class StartAction:
 
 Effect = (
     PutInvocation
+    | PutKey
     | PutCommand
     | PutNotification
     | PutState

@@ -30,6 +30,7 @@ __all__ = [
     "Pause",
     "PauseRequested",
     "Pin",
+    "Readdress",
     "Recover",
     "RefuseCall",
     "Resume",
@@ -149,6 +150,15 @@ class HandlerMissing:
     token: int
     error: str
     policy: RetryPolicy
+
+
+@dataclass(slots=True)
+class Readdress:
+    """An invocation that has not begun was made before its service was hosted, under a key that the service knows as another one."""
+
+    seq: int
+    token: int
+    key: str | None
 
 
 @dataclass(slots=True)
@@ -294,6 +304,7 @@ Event = (
     | ActionFailed
     | AttemptFailed
     | HandlerMissing
+    | Readdress
     | Pause
     | Pin
     | Suspend

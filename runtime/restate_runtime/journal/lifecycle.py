@@ -12,6 +12,7 @@ from .effects import (
     PutCommand,
     PutIdempotency,
     PutInvocation,
+    PutKey,
     PutNotification,
     Reply,
     StartAttempt,
@@ -35,6 +36,7 @@ __all__ = [
     "notify",
     "pause",
     "put",
+    "readdress",
     "start",
     "state_key",
 ]
@@ -280,6 +282,18 @@ def _admit_ready(state: State, now: int, out: list[Effect]) -> None:
         invocation = state.invocations.get(state.ready.popleft())
         if invocation is not None and invocation.status is Status.READY:
             start(state, invocation, now, out)
+
+
+def readdress(state: State, invocation: Invocation, key: str | None, now: int, out: list[Effect]) -> None:
+    """It goes to the inbox of another key, before anything of it has run."""
+    before = lane_key(invocation.target)
+    leave_memory(state, invocation, now, out)
+    target = invocation.target
+    invocation.target = Target(target.service, target.method, key, target.shared)
+    out.append(PutKey(invocation.seq, key))
+    enter(state, invocation, now, out)
+    if before is not None:
+        _release(state, before, invocation.seq, now, out)
 
 
 def pause(state: State, invocation: Invocation, fault: str, error: str, now: int, out: list[Effect]) -> None:

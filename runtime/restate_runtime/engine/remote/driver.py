@@ -25,11 +25,10 @@ from ...serde import Value
 from ..crashpoints import Probe
 from ..idempotency import REFUSED, WORKFLOW_RUN, started_before
 from ..options import Options
-from ..registry import HostedMethod, Registry
+from ..registry import SINGLETON_KEY, HostedMethod, Registry
 from .attempt import RemoteAttempt
 from .frames import ProtocolError, Version
 from .hosting import Deployment, RemoteMethod
-from .translate import SINGLETON_KEY
 from .transport import Client
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ class RemoteDriver:
         """Runs an attempt at a deployment."""
         if self._stopping:
             return  # its row says that it runs: recovery starts it
+        if self._local.readdressed(invocation, method):
+            return
         assert invocation.journal is not None
         pinned = invocation.protocol if invocation.deployment == deployment.id else 0
         version = Version(pinned) if pinned else deployment.version()
@@ -285,8 +286,9 @@ class RemoteDriver:
         try:
             if method is not None:
                 event.retention_ms = method.retention_ms(event.retention_ms)
-                if method.kind is ServiceKind.KEYED:
-                    _, payload = method.addressed(command.payload, target.key)
+                keyed = method.kind is ServiceKind.KEYED
+                if keyed or method.descriptor is not None:
+                    _, payload = method.addressed(command.payload, target.key if keyed else None)
                     event.payload = payload if payload != command.payload else None
             if method is not None and method.run_once:
                 event.idempotency_key = WORKFLOW_RUN

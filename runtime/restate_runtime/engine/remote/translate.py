@@ -21,13 +21,11 @@ from ...journal.entries import CANCEL_INDEX, CANCELLED, VOID, Command, Failure, 
 from ...journal.waits import Rule, Wait
 from ...serde import RAW, Value
 from ...statuses import code_of, metadata_of, status_of
+from ..registry import SINGLETON_KEY
 from .frames import Frame, MessageType, ProtocolError
 from .messages import Messages
 
-__all__ = ["SINGLETON_KEY", "Payloads", "Translator", "completions", "storable_ms", "wait_of", "wire_key"]
-
-SINGLETON_KEY = "_"
-"""The key of a SINGLETON on the wire, where every service that takes turns has keys."""
+__all__ = ["Payloads", "Translator", "completions", "storable_ms", "wait_of", "wire_key"]
 
 
 _LATEST_MS = 1 << 60

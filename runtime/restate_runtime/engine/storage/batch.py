@@ -16,6 +16,7 @@ from ...journal.effects import (
     PutCommand,
     PutIdempotency,
     PutInvocation,
+    PutKey,
     PutNotification,
     PutPromise,
     PutPromiseWaiter,
@@ -65,6 +66,7 @@ class Batch:
         "_clears",
         "_commands",
         "_dropped_subscribers",
+        "_keys",
         "_notification_rows",
         "_promise_waiters",
         "_subscribers",
@@ -95,6 +97,7 @@ class Batch:
         self.transitions = 0
         self.releases: list[Callable[[], None]] = []
         self.invocations: dict[int, tuple[Any, ...]] = {}
+        self._keys: list[tuple[str | None, int]] = []
         self.parked: dict[int, int] = {}
         self.completed: dict[bytes, int] = {}
         self.outcomes: dict[int, Outcome] = {}
@@ -139,6 +142,9 @@ class Batch:
         self.parked.pop(invocation.seq, None)
         if invocation.status is Status.COMPLETED:
             self.completed[invocation.id] = invocation.seq
+
+    def _put_key(self, record: PutKey) -> None:
+        self._keys.append((record.key, record.seq))
 
     def _put_notification(self, record: PutNotification) -> None:
         notification = record.notification
@@ -189,6 +195,7 @@ class Batch:
     def statements(self) -> list[Statement]:
         """What to execute, in an order in which clears come before what was set after them."""
         found: list[Statement] = [
+            ("UPDATE invocation SET key = ? WHERE seq = ?", list(self._keys)),  # rare: the statement below leaves the index alone
             (_INVOCATION, [sealed_invocation(*row) for row in self.invocations.values()]),
             ("INSERT INTO command VALUES (?,?,?,?)", list(self._commands)),
             ("INSERT INTO notification VALUES (?,?,?,?)", list(self._notification_rows)),
@@ -259,6 +266,7 @@ class Batch:
 _TAKE: dict[type, Callable[[Batch, Any], None]] = {
     PutCommand: Batch._put_command,
     PutInvocation: Batch._put_invocation,
+    PutKey: Batch._put_key,
     PutNotification: Batch._put_notification,
     PutState: Batch._put_state,
     ClearStates: Batch._clear_states,

@@ -1,0 +1,114 @@
+"""Calls that endpoints make before their callee is hosted: they find their key when it is (R19)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from sample.v1.sample_pb2 import AddRequest, CounterKey, Text
+from sample.v1.sample_restate import CounterClient, LedgerClient
+
+from dev.restate import wire_pb2 as wire
+from restate_runtime import Code, TerminalError
+from restate_runtime.app import bare_app
+from restate_runtime.engine.remote.frames import MessageType
+from restate_runtime.engine.storage.offline import examine
+
+from ..durability.harness import app, until_status
+from .conftest import OPTIONS
+from .hostile import Hostile, frames, hostile
+
+T = MessageType
+END = (T.OUTPUT, wire.OutputCommand(value=wire.Value(content=b"done"))), (T.END, wire.End())
+
+
+def send(target: str, key: str, request: Message | bytes, completion_id: int = 1) -> tuple[MessageType, Any]:
+    service, _, method = target.partition("/")
+    body = request if isinstance(request, bytes) else request.SerializeToString()
+    command = wire.OneWayCallCommand(service_name=service, handler_name=method, key=key, parameter=body)
+    command.invocation_id_notification_idx = completion_id
+    return T.ONE_WAY_CALL, command
+
+
+async def run(endpoint: Hostile, tmp_path: Path) -> dict[str, str]:
+    """Runs every handler, while nothing else is hosted; the ids of what they made, by the handlers' names."""
+    async with bare_app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+        await runtime.register_deployment(endpoint.url, http1=True)
+        ids = {}
+        for name in endpoint.answers:
+            id = await runtime.method(f"S/{name}").in_background(b"").invocation_id()
+            await until_status(runtime, id, "completed")
+            (callee,) = [row for row in runtime.inspector.invocations() if row["invoked_by_id"] == id][:1]
+            ids[name] = callee["id"]
+        return ids
+
+
+@pytest.mark.rule("R19")
+async def test_a_singleton(tmp_path: Path) -> None:
+    """It has one key, however it is written: the state is the one that everybody sees, in the order of the calls."""
+    append = "sample.v1.Ledger/Append"
+    answers = {
+        "three": [frames(*(send(append, "_", Text(text=text), n + 1) for n, text in enumerate("abc")), *END)],
+        "wrong": [frames(send(append, "other", Text(text="wrong")), *END)],
+    }
+    async with hostile(answers) as endpoint:
+        ids = await run(endpoint, tmp_path)
+        async with app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+            ledger = LedgerClient(runtime)
+            await until_status(runtime, ids["three"], "completed")
+            with pytest.raises(TerminalError, match="takes no key") as raised:
+                await runtime.invocation(ids["wrong"]).result()
+            assert raised.value.code is Code.INVALID_ARGUMENT
+            await ledger.append(Text(text="d"))
+
+            async def lines() -> list[str]:
+                return list((await ledger.lines()).lines)
+
+            while len(await lines()) < 4:
+                pass
+            assert [line for line in await lines() if line != "d"] == ["a", "b", "c"]
+            row = runtime.inspector.describe(ids["three"])
+            assert row["target_service_key"] in (None, "")
+        async with app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+            assert len((await LedgerClient(runtime).lines()).lines) == 4
+        assert examine(tmp_path / "data") == []
+
+
+@pytest.mark.rule("R19")
+@pytest.mark.rule("R23")
+async def test_a_key_that_stands_in_the_request(tmp_path: Path) -> None:
+    answers = {
+        "inside": [frames(send("sample.v1.Counter/Add", "", AddRequest(name="k", amount=2)), *END)],
+        "nowhere": [frames(send("sample.v1.Counter/Add", "", AddRequest(amount=2)), *END)],
+        "garbage": [frames(send("sample.v1.Counter/Add", "", b"\xff"), *END)],
+        "unkeyed": [frames(send("sample.v1.Echo/Call", "k", Text(text="x")), *END)],
+    }
+    async with hostile(answers) as endpoint:
+        ids = await run(endpoint, tmp_path)
+        async with app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+            await until_status(runtime, ids["inside"], "completed")
+            assert (await CounterClient(runtime).get(CounterKey(name="k"))).value == 2
+            assert runtime.inspector.describe(ids["inside"])["target_service_key"] == "k"
+            for name, text in (("nowhere", "is empty"), ("garbage", "is no sample.v1.AddRequest"), ("unkeyed", "takes no key")):
+                with pytest.raises(TerminalError, match=text) as raised:
+                    await runtime.invocation(ids[name]).result()
+                assert raised.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_a_request_that_is_none(tmp_path: Path) -> None:
+    """Of a service that is hosted: it is refused when it is made."""
+    call = wire.CallCommand(service_name="sample.v1.Echo", handler_name="Call", parameter=b"\xff", result_completion_id=2)
+    call.invocation_id_notification_idx = 1
+    waits = (T.SUSPENSION, wire.Suspension(waiting_completions=[2], waiting_signals=[1]))
+    async with (
+        hostile({"calls": [frames((T.CALL, call), waits), frames(*END)]}) as endpoint,
+        app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime,
+    ):
+        await runtime.register_deployment(endpoint.url, http1=True)
+        assert await runtime.method("S/calls")(b"") == b"done"
+        replayed = endpoint.attempts["calls"][1]
+        (result,) = [frame.message for frame in replayed if frame.type is T.CALL_COMPLETION]
+        assert "the request is no sample.v1.Text" in result.failure.message
+        assert not runtime.inspector.invocations(service="sample.v1.Echo")
