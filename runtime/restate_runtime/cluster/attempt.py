@@ -62,6 +62,7 @@ class Attempt:
         self.bound = bound
         self.service = bound.service
         self.method = bound.name
+        self.given_key = machine.key
         self.key = host.shown_key(bound, machine.key)
         self.target = f"{self.service}/{self.method}" + (f" of '{self.key}'" if self.key else "")
         self.headers: Mapping[str, str] = types.MappingProxyType(host.shown_headers(machine.headers))

@@ -179,6 +179,12 @@ class Host:
     def _request(self, bound: BoundMethod, attempt: Attempt, payload: bytes) -> bytes:
         """The request, checked. A KEY field that is absent is filled in; another key than the cluster's would be another's state."""
         message = bound.parse(payload)
+        if bound.kind is ServiceKind.SINGLETON and attempt.given_key != SINGLETON_KEY:
+            raise TerminalError(
+                f"{bound.full_name} was called with the key '{attempt.given_key[:100]}': the one object of a SINGLETON has the key "
+                f"'{SINGLETON_KEY}'",
+                Code.INVALID_ARGUMENT,
+            )
         if bound.kind is not ServiceKind.KEYED:
             return payload
         bound.take_key(message, attempt.key)
