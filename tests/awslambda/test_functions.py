@@ -1,9 +1,11 @@
-"""The ticket shop as a function of AWS Lambda, called by an embedded runtime: AWS's own runtime client, frozen between invocations."""
+"""The ticket shop as a function of AWS Lambda, called by an embedded runtime and by a cluster: AWS's own runtime client, frozen between
+invocations."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +13,15 @@ from typing import Any
 
 import pytest
 
+from restate_runtime import connect
 from restate_runtime.app import Started
+from restate_runtime.cluster.gateway import gateway
 from restate_runtime.errors import RuntimeFault
 from tour.v1.tour_pb2 import CheckoutRequest, ReserveTicket, Ticket, TicketState
 from tour.v1.tour_restate import BoxOfficeClient, TicketServiceClient, UserSessionClient
 
+from ..cli.conftest import run
+from ..contract.server import Server, find_server
 from ..durability.harness import app as other_app
 from .local_platform import ARN, Platform
 
@@ -69,6 +75,32 @@ async def test_the_shop_runs_on_functions_that_are_frozen_and_thrown_away(functi
     assert function.invoked > 8, "what waited was suspended, and came back as another invocation"
     while not function.frozen:
         await asyncio.sleep(0.05)
+
+
+async def test_a_cluster_calls_functions_too(function: Platform, tmp_path: Path) -> None:
+    binary = find_server()
+    if binary is None:
+        reason = "no restate-server: `nox -s cluster_server` fetches one, or set RESTATE_SERVER"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    server = Server(binary, tmp_path)
+    await asyncio.to_thread(server.start)
+    try:
+        straight = await asyncio.to_thread(run, "deployments", "register", function.arn, "--admin", server.admin, "--json")
+        assert straight.status == 0, straight.err
+        assert (straight.json["endpoint"], straight.json["created"]) == (function.arn, True)
+        async with gateway(server.ingress, server.admin) as front, connect(front.ingress_url) as connection:
+            again = await asyncio.to_thread(run, "deployments", "register", function.arn, "--admin", front.admin_url, "--json")
+            assert again.status == 0, again.err
+            assert (again.json["id"], again.json["ty"], again.json["created"]) == (straight.json["id"], "lambda", False)
+            user = UserSessionClient(connection)
+            assert (await user.add_ticket(ReserveTicket(user_id="ada", ticket_id="seat-1"))).value
+            assert not (await user.add_ticket(ReserveTicket(user_id="bob", ticket_id="seat-1"))).value
+            assert (await user.checkout(CheckoutRequest(user_id="ada"))).value
+            assert [payment["user"] for payment in payments(tmp_path)] == ["ada"]
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 async def test_what_waits_costs_no_invocation(function: Platform, tmp_path: Path) -> None:

@@ -103,6 +103,16 @@ async def test_bad_requests(server: Server) -> None:
         assert other.headers["x-restate-error-source"] == "invocation"
 
 
+async def test_a_singleton_has_one_key(server: Server) -> None:
+    """With another one it would be another object, with a state of its own."""
+    async with hosting(server, App(Board())) as hosted:
+        assert (await hosted.call(f"{BOARD.name}/_/Write", b'{"name": "here"}')).status == 200
+        for method in ("Write", "Read"):
+            other = await hosted.call(f"{BOARD.name}/other/{method}", b"{}")
+            assert (other.status, "has the key '_'" in other.json["message"]) == (400, True)
+        assert (await hosted.call(f"{BOARD.name}/_/Read")).status == 200
+
+
 @pytest.mark.rule("R3")
 async def test_an_empty_message_is_no_body(server: Server) -> None:
     async with hosting(server, App(Echo())) as hosted:

@@ -88,7 +88,7 @@ def played_by() -> str:
 
 
 class Echo(EchoBase):
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: str = FIRST) -> None:
         super().__init__()
         self._release = release
 

@@ -254,3 +254,48 @@ async def test_the_logger_says_everything_once(running: Running, key: str) -> No
         LOGGER.removeHandler(TO_OUTSIDE)
         LOGGER.setLevel(logging.NOTSET)
     check_effects(running, Outside(f"{key}-log").lines(), ["before", "between", "after"])
+
+
+@script
+async def uses_its_context_in_an_effect(ctx: Any, key: str) -> str:
+    mended = bool(Outside(f"{key}-mended").lines())
+
+    async def effect() -> str:
+        Outside(key).write("effect")
+        return "mended" if mended else str(await ctx.get("name", str))
+
+    return str(await ctx.run("effect", effect, retry=RetryPolicy(max_attempts=1)))
+
+
+@pytest.mark.rule("R12")
+@WITH_ADMIN
+async def test_a_context_inside_an_effect_fails_the_attempt_and_not_the_effect(running: Running, key: str) -> None:
+    handle = send(running.caller, uses_its_context_in_an_effect, key, key=key)
+    await reached(handle, "paused")
+    assert len(Outside(key).lines()) == 4
+    Outside(f"{key}-mended").write("mended")
+    await resume(running, await handle.invocation_id())
+    assert answer(await handle.result()) == "mended"
+
+
+@script
+async def two_effects_fail(ctx: Any, key: str) -> list[str]:
+    messages = []
+    for name in ("first", "second"):
+        try:
+            await ctx.run(name, breaks, retry=RetryPolicy(initial_interval=QUICK, max_attempts=2 if name == "first" else 1))
+        except TerminalError as error:
+            messages.append(error.message.partition(";")[0])
+    return messages
+
+
+def breaks() -> None:
+    raise ValueError("broken")
+
+
+@pytest.mark.rule("R12")
+async def test_each_effect_counts_its_own_failures(caller: Outer, key: str) -> None:
+    assert await play(caller, two_effects_fail, key) == [
+        "the side effect 'first' failed 2 times",
+        "the side effect 'second' failed 1 times",
+    ]

@@ -35,6 +35,13 @@ async def test_errors_reach_the_caller_unchanged(caller: Outer, code: Code) -> N
     assert caught.value == TerminalError(f"because {code.name} ü", code)
 
 
+@pytest.mark.rule("R11")
+async def test_a_message_that_is_no_unicode_reaches_the_caller_all_the_same(caller: Outer) -> None:
+    with pytest.raises(TerminalError, match=r"half: .") as caught:
+        await play(caller, passes_on, ["DATA_LOSS", "half: \ud800"])
+    assert caught.value.code is Code.DATA_LOSS
+
+
 @script
 async def writes_and_fails(ctx: Any, argument: Any) -> None:
     ctx.set("kept", True)
@@ -166,6 +173,29 @@ async def test_handlers_cancel(caller: Outer, key: str, body: Any) -> None:
 
 
 @pytest.mark.smoke
+@script
+async def returns_although_its_effect_runs(ctx: Any, key: str) -> str:
+    async def effect() -> int:
+        Outside(key).write("begun")
+        await asyncio.sleep(0.3)
+        return Outside(key).write("ended")
+
+    try:
+        await ctx.run("effect", effect)
+    except TerminalError as error:
+        return error.code.name
+    return ""
+
+
+@pytest.mark.rule("R15")
+async def test_a_cancel_does_not_interrupt_a_side_effect(caller: Outer, key: str) -> None:
+    handle = send(caller, returns_although_its_effect_runs, key)
+    await begun(key)
+    await handle.cancel()
+    assert (await handle.result()).text == '"CANCELLED"'
+    await until(lambda: Outside(key).lines() == ["begun", "ended"])
+
+
 @pytest.mark.rule("R16")
 async def test_a_kill_frees_the_key_at_once(caller: Outer, key: str) -> None:
     holder = send(caller, holds, key, key=key)

@@ -49,6 +49,20 @@ async def test_a_call_to_a_service_that_is_missing_waits_for_it(running: Running
 
 
 @script
+async def calls_no_such_method(ctx: Any, key: str) -> None:
+    Outside(key).write("asked")
+    await ctx.method("sample.v1.Counter/Ad")(b"")
+
+
+@pytest.mark.rule("R19")
+async def test_no_number_of_attempts_is_too_many_for_what_is_missing(caller: Outer, key: str) -> None:
+    handle = send(caller, calls_no_such_method, key)
+    await until(lambda: len(Outside(key).lines()) > 5)  # more than the policy has
+    assert await handle.status() in ("backing-off", "running")
+    await handle.kill()
+
+
+@script
 async def says_releases(ctx: Any, key: str) -> list[str]:
     before = await ctx.run("before", played_by, type=str)
     awakeable = ctx.awakeable(str)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ import yaml
 
 from restate_runtime.cli.main import cli
 from restate_runtime.engine.options import ENVIRONMENT_PREFIX, Options
+
+from ..contract.server import find_server
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = sorted(path.parent for path in (ROOT / "deploy" / "kubernetes" / "overlays").glob("*/kustomization.yaml"))
@@ -151,3 +155,27 @@ def test_variables_are_options(manifests: list[Manifest]) -> None:
 
 def test_secrets_are_named_and_never_written_down(manifests: list[Manifest]) -> None:
     assert not [manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == "Secret"]
+
+
+def test_restate_understands_its_environment() -> None:
+    binary = find_server()
+    if binary is None:
+        reason = "no restate-server: `nox -s cluster_server` fetches one, or set RESTATE_SERVER"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    overlay = next(overlay for overlay in OVERLAYS if overlay.name == "endpoints-cluster")
+    (container,) = (
+        container for _, pod in pods(build(overlay)) for container in pod["containers"] if container["image"].startswith("restatedev/")
+    )
+    given = {item["name"]: item.get("value", "restate-1") for item in container["env"]}
+    given = {name: value.replace("$(POD_NAME)", given["POD_NAME"]) for name, value in given.items()}
+    done = subprocess.run([binary, "--dump-config"], env=given, capture_output=True, text=True)
+    assert (done.returncode, "deprecated" in done.stderr) == (0, False), done.stderr
+    config = tomllib.loads(done.stdout)
+    assert (config["node-name"], config["default-replication"], config["auto-provision"]) == ("restate-1", 2, False)
+    assert config["advertised-address"] == "http://restate-1.restate-nodes:5122/"
+    assert len(config["metadata-client"]["addresses"]) == 3
+    assert config["worker"]["invoker"]["request-identity-private-key-pem-file"] == "/secrets/request-identity/private.pem"
+    assert config["experimental-enable-preflight-invocation-termination-retention"] is True
+    assert config["disable-telemetry"] is True

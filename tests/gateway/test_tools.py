@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypercorn.asyncio import serve
@@ -21,12 +22,14 @@ from restate.serde import BytesSerde
 from sample.v1 import sample_pb2
 from sample.v1.sample_restate import CounterClient
 
-from restate_runtime import App, connect
+from restate_runtime import App, Code, TerminalError, connect
+from restate_runtime.cluster import endpoint
 from restate_runtime.cluster.gateway import gateway
+from restate_runtime.cluster.serving import serve_until
 
 from ..cli.conftest import Ran, run
 from ..cluster.hosted import Hosted, hosting
-from ..contract.server import Server, find_server, free_port
+from ..contract.server import Node, Server, find_server, free_port
 from .conftest import Command, command
 from .shop import Boxes
 
@@ -70,6 +73,7 @@ async def test_a_call_and_what_is_left_of_it(tool: Command, key: str) -> None:
     id = (await ran(tool, "send", "sample.v1.Counter/Add", f'{{"name": "{key}", "amount": 4}}'))["invocationId"]
     row = await reached(tool, id, "completed")
     assert (row["target"], row["completion_result"], row["waiting_for"]) == (f"sample.v1.Counter/{key}/Add", "success", [])
+    assert row["idempotency_key"] is None, "the caller gave none"
     assert [(entry["entry"], entry.get("value")) for entry in row["journal"]] == [
         ("input", {"name": key, "amount": "4"}),
         ("get state 'total'", 3),
@@ -194,6 +198,69 @@ async def test_deployments_and_descriptors_from_a_file(server: Server, hosted: H
             await ran(tool, "deployments", "remove", row["id"])
             assert row["id"] not in [item["id"] for item in await ran(tool, "deployments", "list")]
         await asyncio.to_thread(stack.close)
+
+
+@pytest.fixture(scope="module")
+def keeping(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Another node, with the option that scaling.md names."""
+    binary = find_server()
+    assert binary is not None
+    node = Node(binary, tmp_path_factory.mktemp("keeping"))
+    node.start("default-num-partitions = 2\nexperimental-enable-preflight-invocation-termination-retention = true")
+    try:
+        node.ready()
+        yield cast(Server, node)
+    finally:
+        node.kill()
+
+
+@pytest.mark.rule("R15")
+@pytest.mark.rule("R16")
+async def test_what_ended_before_it_began_stays_where_the_cluster_keeps_it(keeping: Server, key: str) -> None:
+    async with hosting(keeping, App(Boxes())), gateway(keeping.ingress, keeping.admin) as front, connect(front.ingress_url) as connection:
+        counter = CounterClient(connection)
+        holder = counter.script.in_background(sample_pb2.KeyedText(key=key))
+        while await holder.status() not in ("running", "suspended"):
+            await asyncio.sleep(0.02)
+        for end, code in (("cancel", Code.CANCELLED), ("kill", Code.ABORTED)):
+            scheduled = counter.add.delayed(sample_pb2.AddRequest(name=f"{key}-later", amount=1), delay=timedelta(hours=1))
+            inboxed = counter.add.in_background(sample_pb2.AddRequest(name=key, amount=1))
+            for handle, status in ((scheduled, "scheduled"), (inboxed, "inboxed")):
+                assert await handle.status() == status
+                await getattr(handle, end)()
+                while await handle.status() != "completed":
+                    await asyncio.sleep(0.02)
+                with pytest.raises(TerminalError) as caught:
+                    await handle.result()
+                assert caught.value.code is code
+        await holder.kill()
+
+
+async def test_a_deployment_is_registered_straight_at_a_cluster(server: Server) -> None:
+    """As the documentation and the job in Kubernetes do it. Nothing else is asked of a cluster without a gateway."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve_until(endpoint(App(Boxes())), listener, stop, 2))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    async def tool(*arguments: str) -> Ran:
+        return await asyncio.to_thread(run, *arguments, "--admin", server.admin)
+
+    try:
+        first = await tool("deployments", "register", url)
+        assert (first.status, "registered dp_" in first.out, "Add, Get, Script" in first.out) == (0, True, True), first.err
+        again = await tool("deployments", "register", url, "--json")
+        assert (again.json["created"], again.json["endpoint"]) == (False, url)
+        assert [service["ty"] for service in again.json["services"]] == ["VIRTUAL_OBJECT"]
+        refused = await tool("deployments", "register", f"http://127.0.0.1:{free_port()}")
+        assert (refused.status, "Connection refused" in refused.err, "RT0502" in refused.err) == (1, True, True), refused.err
+        for other in (["deployments", "list"], ["services"], ["invocations", "list"], ["state", "get", "sample.v1.Counter", "a"]):
+            done = await tool(*other)
+            assert (done.status, "the admin API of a Restate cluster" in done.err, "Traceback" in done.err) == (1, True, False), done.err
+    finally:
+        stop.set()
+        await asyncio.wait([serving], timeout=5)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ _LARGEST_BODY = 64 * 1024
 class _Registration(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a registration."""
 
-    uri: str
+    uri: str | None = None
+    arn: str | None = None
     force: bool = False
     use_http_11: bool = False
 
@@ -35,7 +36,10 @@ async def deployments(engine: Engine, request: web.BaseRequest) -> web.Response:
         raise CallError(
             f'the body is no registration, such as {{"uri": "http://127.0.0.1:9080"}}: {error}', Code.INVALID_ARGUMENT
         ) from None
-    work = engine.register_deployment(wanted.uri, force=wanted.force, http1=wanted.use_http_11)
+    target = wanted.uri or wanted.arn
+    if not target or (wanted.uri and wanted.arn):
+        raise CallError("the body names one deployment: uri, an endpoint's URL, or arn, a function's version", Code.INVALID_ARGUMENT)
+    work = engine.register_deployment(target, force=wanted.force, http1=wanted.use_http_11)
     try:
         row = await asyncio.shield(asyncio.ensure_future(work))
     except RuntimeFault as fault:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
+from ..admin.registration import registration
 from ..engine.protocol import Inspector
 from ..errors import RuntimeFault
 
@@ -22,6 +23,7 @@ DEFAULT_ADMIN = "http://127.0.0.1:9070"
 REFUSED = "RT0502"
 """The fault of what a runtime was asked for, and did not do."""
 _TIMEOUT_S = 30
+_TYPES = {"Service": "SERVICE", "VirtualObject": "VIRTUAL_OBJECT", "Workflow": "WORKFLOW"}
 
 admin_option = click.option(
     "--admin",
@@ -41,6 +43,7 @@ data_dir_option = click.option(
 class Answer:
     """A response with a status below 300."""
 
+    status: int
     headers: Mapping[str, str]
     body: bytes
 
@@ -91,17 +94,17 @@ def request(
     answered = {name.lower(): value for name, value in response.getheaders()}
     if response.status >= 300:
         raise _fault(response.status, answered, content, url, option)
-    return Answer(answered, content)
+    return Answer(response.status, answered, content)
 
 
 def _fault(status: int, headers: Mapping[str, str], content: bytes, url: str, option: str) -> RuntimeFault:
     try:
         error = json.loads(content)
-        code, message = str(error["code"]), str(error["message"])
+        # A Restate cluster's admin API, which takes registrations too, has codes of its own, and they begin the message.
+        text = str(error["message"]) if "restate_code" in error else f"{error['code']}: {error['message']}"
     except (ValueError, KeyError, TypeError):
         return RuntimeFault("RT0501", f"what answers at {url} ({option}) is no runtime: HTTP status {status}")
     failed = headers.get("x-restate-error-source") == "invocation"
-    text = f"{code}: {message}"
     if failed and "x-restate-id" in headers:
         text += f" (invocation {headers['x-restate-id']})"
     return RuntimeFault("RT0503" if failed else REFUSED, text)
@@ -131,15 +134,39 @@ class Admin:
         self._url = url
 
     def _ask(self, path: str, verb: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
-        answer = request(verb, self._url, path, body, headers, option="--admin")
+        try:
+            return self._json(request(verb, self._url, path, body, headers, option="--admin"))
+        except RuntimeFault as fault:
+            raise self._at_a_cluster() or fault from None
+
+    def _json(self, answer: Answer) -> Any:
         try:
             return json.loads(answer.body)
         except ValueError:
             raise RuntimeFault("RT0501", f"what answers at {self._url} (--admin) is no admin API") from None
 
+    def _rows(self, path: str) -> list[dict[str, Any]]:
+        found = self._ask(path)
+        if not isinstance(found, list):
+            raise self._at_a_cluster() or RuntimeFault("RT0501", f"what answers at {self._url} (--admin) is no admin API")
+        return found
+
+    def _at_a_cluster(self) -> RuntimeFault | None:
+        """What to say where a Restate cluster's own admin API answers."""
+        try:
+            version = self._json(request("GET", self._url, "/version", option="--admin"))
+        except RuntimeFault:
+            return None
+        if not isinstance(version, dict) or "min_admin_api_version" not in version:
+            return None
+        return RuntimeFault(
+            "RT0501",
+            f"{self._url} (--admin) is the admin API of a Restate cluster, which takes `deployments register` only: "
+            f"for everything else start `restate-runtime gateway` and ask that, or use Restate's own command",
+        )
+
     def services(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._ask("/services")
-        return rows
+        return self._rows("/services")
 
     def set_public(self, service: str, public: bool | None) -> None:
         """Opens or closes a service to callers outside; with `None` code and contract decide again."""
@@ -150,8 +177,7 @@ class Admin:
     ) -> list[dict[str, Any]]:
         query: list[tuple[str, str]] = [("limit", str(limit)), *(("status", status) for status in statuses)]
         query += [(name, value) for name, value in (("service", service), ("key", key)) if value is not None]
-        rows: list[dict[str, Any]] = self._ask(f"/invocations?{urlencode(query)}")
-        return rows
+        return self._rows(f"/invocations?{urlencode(query)}")
 
     def describe(self, invocation_id: str) -> dict[str, Any] | None:
         row: dict[str, Any] = self._ask(f"/invocations/{_part(invocation_id)}")
@@ -161,18 +187,17 @@ class Admin:
         path = f"/services/{_part(service)}/state"
         if key is not None:
             path += f"/{_part(key)}"
-        rows: list[dict[str, Any]] = self._ask(path)
-        return [row for row in rows if name is None or row["key"] == name]
+        return [row for row in self._rows(path) if name is None or row["key"] == name]
 
     def deployments(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._ask("/deployments")
-        return rows
+        return self._rows("/deployments")
 
     def register(self, url: str, *, force: bool, http1: bool) -> dict[str, Any]:
-        """Registers an endpoint; its row, and `created`: whether something has changed."""
-        body = json.dumps({"uri": url, "force": force, "use_http_11": http1}).encode()
-        row: dict[str, Any] = self._ask("/deployments", "POST", body, {"Content-Type": "application/json"})
-        return row
+        """Registers an endpoint, at a runtime, a gateway or a Restate cluster; its row, and `created`: whether something has changed."""
+        body = json.dumps(registration(url, force=force, http1=http1)).encode()
+        answer = request("POST", self._url, "/deployments", body, {"Content-Type": "application/json"}, option="--admin")
+        row: dict[str, Any] = self._json(answer)
+        return row if "created" in row else _row_of_a_cluster(url, answer.status, row)
 
     def remove_deployment(self, id: str, *, force: bool) -> None:
         """Forgets a deployment."""
@@ -189,6 +214,19 @@ class Admin:
     def settle(self, awakeable_id: str, verb: str, body: bytes, content_type: str) -> None:
         """Resolves or rejects an awakeable."""
         self._ask(f"/awakeables/{_part(awakeable_id)}/{verb}", "POST", body, {"Content-Type": content_type})
+
+
+def _row_of_a_cluster(url: str, status: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    services = [
+        {
+            "name": service["name"],
+            "ty": _TYPES.get(service["ty"], service["ty"]),
+            "revision": service["revision"],
+            "handlers": sorted(handler["name"] for handler in service["handlers"]),
+        }
+        for service in sorted(row["services"], key=lambda service: str(service["name"]))
+    ]
+    return {"id": row["id"], "endpoint": url, "services": services, "created": status == 201}
 
 
 def _part(text: str) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..engine.actions import call_body, encode_result
+from ..engine.actions import call_body, encode_result, is_misuse
 from ..engine.sources import describe_error
 from ..envelope import seal
 from ..errors import Code, TerminalError
@@ -24,12 +24,20 @@ __all__ = ["Action"]
 
 
 class Action:
-    """One side effect of one attempt: its body is started once, when the machine asks for it."""
+    """One side effect of one attempt: its body is started once, when the machine asks for it.
 
-    __slots__ = ("_body", "_context", "_handle", "_name", "_policy", "_task", "_wanted", "attempt")
+    Attributes:
+        cut: the await of it was cancelled. Its body is not interrupted.
+    """
 
-    def __init__(self, attempt: Attempt, handle: int, name: str, body: Callable[[], Any], wanted: Any, policy: RetryPolicy) -> None:
+    __slots__ = ("_body", "_context", "_failures", "_handle", "_name", "_policy", "_task", "_wanted", "attempt", "cut")
+
+    def __init__(
+        self, attempt: Attempt, handle: int, name: str, body: Callable[[], Any], wanted: Any, policy: RetryPolicy, failures: int
+    ) -> None:
         self.attempt = attempt
+        self.cut = False
+        self._failures = failures
         self._handle = handle
         self._name = name
         self._body = body
@@ -48,6 +56,13 @@ class Action:
         if self._task is not None:
             self._task.cancel()
 
+    def drop(self) -> None:
+        """Its handler has ended. A body whose await was cancelled goes on, without anybody who takes its result."""
+        if not self.cut:
+            self.cancel()
+        elif self._task is not None:
+            self.attempt.host.leaves(self._task)
+
     async def _execute(self) -> None:
         attempt = self.attempt
         began = time.monotonic()
@@ -57,11 +72,6 @@ class Action:
             outcome = encode_result(self._name, value, self._wanted, lambda what, size: None)
         except TerminalError as error:
             outcome = Failure(error.code.value, storable(error.message))
-        except asyncio.CancelledError:
-            if attempt.dead:
-                return
-            self._failed(RuntimeError("cancelled"), began)
-            return
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # SystemExit too: it is the side effect's failure, not the end of the process
@@ -80,8 +90,11 @@ class Action:
     def _failed(self, error: BaseException, began: float) -> None:
         if self.attempt.dead:
             return
+        if is_misuse(error):
+            self.attempt.misused(error)
+            return
         text = describe_error(error)
         self.attempt.host.warn(self.attempt, f"side effect '{self._name}' failed: {text}")
-        times = self.attempt.failures + 1
+        times = self._failures + 1
         final = f"the side effect '{self._name}' failed {times} times; the last with: {text}"
         self.attempt.run_failed(self._handle, final, round((time.monotonic() - began) * 1000), self._policy)

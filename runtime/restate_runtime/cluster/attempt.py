@@ -16,14 +16,15 @@ from ..durations import whole_milliseconds
 from ..engine.actions import result_type
 from ..engine.sources import describe_error
 from ..envelope import seal
-from ..errors import Code, TerminalError
+from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
-from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, current_handler, misuse
+from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, ContextMisuse, current_handler, misuse
 from ..journal.entries import CANCELLED, Failure, Outcome, Success
+from ..journal.lifecycle import MISSING
 from ..journal.nodes import Leaf, Node
 from ..retry import RetryPolicy
-from ..serde import SerdeError, Value, decode, restore
+from ..serde import SerdeError, Value, decode, restore, storable
 from .actions import Action
 from .handles import ClusterHandle
 from .machine import Broken, Machine, Progress, RunWanted
@@ -42,7 +43,7 @@ Convert = Callable[[Any], Outcome]
 _NEVER = -1
 _AWAKEABLES = ("sign_1", "prom_1")
 _INVOCATIONS = "inv_1"
-_NOW_RETRY = RetryPolicy()
+_NOW_RETRY = _PATIENT = RetryPolicy()
 _PATIENCE = 1000
 """Awaits of a handler after its attempt is over, each of which raises; more than cleaning up takes."""
 
@@ -61,6 +62,7 @@ class Attempt:
         self.bound = bound
         self.service = bound.service
         self.method = bound.name
+        self.given_key = machine.key
         self.key = host.shown_key(bound, machine.key)
         self.target = f"{self.service}/{self.method}" + (f" of '{self.key}'" if self.key else "")
         self.headers: Mapping[str, str] = types.MappingProxyType(host.shown_headers(machine.headers))
@@ -83,6 +85,7 @@ class Attempt:
         self._quiet_until = None if opening is None or opening.failures else host.seen_by(self.id, opening.notifications)
         self._changed = asyncio.Event()
         self._connected = True
+        self._misuse: BaseException | None = None
 
     # --- the driver
 
@@ -111,10 +114,15 @@ class Attempt:
             self.host.left(self)
             pump.cancel()
             for action in self._actions.values():
-                action.cancel()
-        return self._end()
+                action.drop()
+        try:
+            return self._end()
+        finally:
+            self.dead = True
 
     def _end(self) -> bytes:
+        if self._misuse is not None:
+            raise self._failed(self._misuse)
         match self.outcome:
             case _ if self.dead:
                 raise self._machine.suspended() if self._connected else self._machine.disconnected()
@@ -123,9 +131,16 @@ class Attempt:
             case Failure(code, message):
                 raise self._machine.terminal(TerminalError(message, Code(code)))
             case Exception() as error:
-                raise self._machine.failed(describe_error(error), "".join(traceback.format_exception(error)))
+                raise self._failed(error)
             case None:
                 raise self._machine.failed("the handler was cancelled by asyncio; bound waits with or_timeout", "")
+
+    def _failed(self, error: BaseException) -> BaseException:
+        delay_ms = None
+        if isinstance(error, RuntimeFault) and error.code == MISSING:
+            # A call by name that cannot be made yet is not this handler's mistake: no number of them spends its policy.
+            delay_ms = _PATIENT.delay_ms(self.attempt, 0)
+        return self._machine.failed(describe_error(error), "".join(traceback.format_exception(error)), delay_ms)
 
     async def _pump(self) -> None:
         while self._connected:
@@ -157,6 +172,7 @@ class Attempt:
                         return
                     case Progress.CANCELLED:
                         self._quiet_until = None
+                        self._cut(node)
                         self._wake(terminal_error_of(CANCELLED))
                         return
                     case Progress.SUSPENDED:
@@ -167,6 +183,12 @@ class Attempt:
             self._break(error)
             return
         self._wake(None)
+
+    def _cut(self, node: Node) -> None:
+        """The wait for a node is cancelled; a side effect that it waits for is not interrupted."""
+        late = {leaf for leaf in node.leaves() if leaf.index < 0}
+        for handle, action in self._actions.items():
+            action.cut |= self._open[handle][0] in late
 
     def _collect(self) -> None:
         for handle in [handle for handle in self._open if self._machine.has(handle)]:
@@ -219,7 +241,7 @@ class Attempt:
             if not self.dead:
                 self._warn_of_unawaited()
         except TerminalError as error:
-            self.outcome = Failure(error.code.value, error.message)
+            self.outcome = Failure(error.code.value, storable(error.message))
         except (Abandoned, asyncio.CancelledError):
             pass
         except (KeyboardInterrupt, GeneratorExit):
@@ -253,7 +275,7 @@ class Attempt:
         except RuntimeError:  # no event loop: a thread
             own = False
         if not own:
-            raise RuntimeError(misuse(self))
+            raise ContextMisuse(misuse(self))
         return True
 
     def check_await(self, frame: types.FrameType) -> None:
@@ -265,7 +287,7 @@ class Attempt:
             return
         self.check_command()
         if frame.f_globals.get("__name__", "").startswith("asyncio."):
-            raise RuntimeError(WAIT_FOR)
+            raise ContextMisuse(WAIT_FOR)
 
     def wait(self, node: Node) -> Generator[Any, None, None]:
         if self.dead:
@@ -378,8 +400,9 @@ class Attempt:
         return DurableFuture(self, leaf, read)
 
     def _begin_action(self, name: str, action: Callable[[], Any], wanted: Any, policy: RetryPolicy) -> Leaf:
+        failures = self.failures if self._machine.replaying else 0  # of a new one there are none
         handle = self._issue(self._machine.run, name)
-        self._actions[handle] = Action(self, handle, name, action, wanted, policy)
+        self._actions[handle] = Action(self, handle, name, action, wanted, policy, failures)
         return self._leaf(handle, sealed)
 
     def now(self) -> Awaitable[datetime]:
@@ -459,6 +482,12 @@ class Attempt:
             self._after.setdefault(id, []).append(follow)
 
     # --- from side effects
+
+    def misused(self, error: BaseException) -> None:
+        """The context was used inside a side effect: the attempt fails, whatever its handler waits for."""
+        self.host.report_failure(self, error)
+        self._misuse = error
+        self.abandon()
 
     def run_ended(self, handle: int, outcome: Outcome, data: bytes) -> None:
         """A side effect has a result."""

@@ -17,6 +17,7 @@ from ..engine.threads import DaemonPool
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import OutgoingCall
 from ..ingress.headers import forwarded
+from ..journal.lifecycle import MISSING
 from ..transcode import from_json, to_json
 from .attempt import Attempt
 from .machine import Machine
@@ -138,15 +139,18 @@ class Host:
 
         Raises:
             TerminalError: of a call by name: INVALID_ARGUMENT, its request or key is none.
-            RuntimeFault: RT0304, nothing tells its key.
+            RuntimeFault: RT0304, nothing tells its key, or that of such a method.
         """
         if call.descriptor is None:
-            method = self._method(call.service, call.method)
+            try:
+                method = self._method(call.service, call.method)
+            except TerminalError as error:
+                raise RuntimeFault(MISSING, f"{error.message}; without it the key of the call is not known") from None
             if method is not None:
                 call.key, call.payload = method.addressed(call.payload, call.key)
             elif call.key is None:
                 raise RuntimeFault(
-                    "RT0304",
+                    MISSING,
                     f"nothing here describes the service '{call.service}', and without that the key of the call is not known: import its "
                     f"generated module, or give key=",
                 )
@@ -175,6 +179,12 @@ class Host:
     def _request(self, bound: BoundMethod, attempt: Attempt, payload: bytes) -> bytes:
         """The request, checked. A KEY field that is absent is filled in; another key than the cluster's would be another's state."""
         message = bound.parse(payload)
+        if bound.kind is ServiceKind.SINGLETON and attempt.given_key != SINGLETON_KEY:
+            raise TerminalError(
+                f"{bound.full_name} was called with the key '{attempt.given_key[:100]}': the one object of a SINGLETON has the key "
+                f"'{SINGLETON_KEY}'",
+                Code.INVALID_ARGUMENT,
+            )
         if bound.kind is not ServiceKind.KEYED:
             return payload
         bound.take_key(message, attempt.key)

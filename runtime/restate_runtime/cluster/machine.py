@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from restate.exceptions import SdkInternalException, SuspendedException
@@ -262,9 +263,9 @@ class Machine:
 
     # --- the end of the attempt, as the SDK takes it from a handler
 
-    def failed(self, text: str, stacktrace: str) -> BaseException:
-        """The attempt failed, and is to be retried."""
-        self._vm.notify_error(text, stacktrace)
+    def failed(self, text: str, stacktrace: str, delay_ms: int | None = None) -> BaseException:
+        """The attempt failed, and is to be retried: as the policy says, or after so long, which does not count against the policy."""
+        self._vm.notify_error(text, stacktrace, None if delay_ms is None else timedelta(milliseconds=delay_ms))
         return SdkInternalException()
 
     @staticmethod

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .attempt import Attempt
     from .driver import Driver
 
-__all__ = ["Action", "Actions", "call_body", "encode_result", "refuse_lossy", "result_type"]
+__all__ = ["Action", "Actions", "call_body", "encode_result", "is_misuse", "refuse_lossy", "result_type"]
 
 _THREADS = 32
 
@@ -135,7 +135,7 @@ class Actions:
             driver.flight.leave(slot)
         if action.stage is Stage.CANCELLED:
             return
-        if error is not None and _is_misuse(error):
+        if error is not None and is_misuse(error):
             attempt.misused(describe_error(error), error)
             return
         if outcome is not None:
@@ -179,7 +179,8 @@ def encode_result(name: str, value: Any, wanted: Any, check_size: Callable[[str,
     return Success(encoded)
 
 
-def _is_misuse(error: BaseException) -> bool:
+def is_misuse(error: BaseException) -> bool:
+    """Whether the body of a side effect used the context of its handler."""
     if isinstance(error, BaseExceptionGroup):  # of a task group in the body
         return error.subgroup(ContextMisuse) is not None
     return isinstance(error, ContextMisuse)

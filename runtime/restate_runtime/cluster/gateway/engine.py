@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from ...admin.registration import registration
 from ...descriptors import ServiceKind
 from ...engine.options import Options
 from ...engine.protocol import Submission
@@ -19,7 +19,7 @@ from ...serde import RAW, Value, same
 from ...transcode import from_json, to_json
 from .client import Cluster, literal, part
 from .discovery import Directory
-from .ids import awaiting, check_invocation_id
+from .ids import awaiting, check_invocation_id, own_key
 from .inspector import STATUSES, ClusterInspector
 from .nodes import Answer
 
@@ -125,7 +125,7 @@ class ClusterEngine:
             payload = to_json(method.parse(payload)) if as_json else payload
         # So that it can be sent again, and its result fetched. A workflow is its own: it runs once.
         if "idempotency-key" not in headers and not method.run_once:
-            headers["idempotency-key"] = f"call-{secrets.token_hex(16)}"
+            headers["idempotency-key"] = own_key()
         lane = None if key is None else (call.service, key)
         before = None if lane is None else self._last.get(lane)
         task = self._begin(self._send(path, payload, headers, background, before))
@@ -283,9 +283,8 @@ class ClusterEngine:
             raise TerminalError(f"{service} stays private: its endpoint says so, at the cluster nobody else can", Code.FAILED_PRECONDITION)
 
     async def register_deployment(self, url: str, *, force: bool = False, http1: bool = False) -> dict[str, Any]:
-        """Registers an endpoint at the cluster, which has to reach it under this URL."""
-        body: dict[str, Any] = {"uri": url, "force": force}
-        answer = await self._cluster.ask_admin("POST", "/deployments", body | ({"use_http_11": True} if http1 else {}))
+        """Registers an endpoint at the cluster, which has to reach it under this URL, or a function's version by its ARN."""
+        answer = await self._cluster.ask_admin("POST", "/deployments", registration(url, force=force, http1=http1))
         if answer.status in (404, 409):
             raise TerminalError(answer.message, Code.FAILED_PRECONDITION)
         if 400 <= answer.status <= 500:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import secrets
 
 from ...errors import Code, TerminalError
 
-__all__ = ["awaiting", "awakeable_id", "check_invocation_id"]
+__all__ = ["awaiting", "awakeable_id", "check_invocation_id", "given_key", "own_key"]
 
 _INVOCATION = re.compile(r"inv_1[0-9A-Za-z]{33}")
 _AWAKEABLE = re.compile(r"sign_1[0-9A-Za-z_-]{38}")
+_OWN_KEY = re.compile(r"call-[0-9a-f]{32}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -27,6 +29,16 @@ def check_invocation_id(text: str) -> None:
     """
     if _INVOCATION.fullmatch(text) is None:
         raise TerminalError(f"'{text[:100]}' is no invocation's id", Code.INVALID_ARGUMENT)
+
+
+def own_key() -> str:
+    """An idempotency key for a call that was given none."""
+    return f"call-{secrets.token_hex(16)}"
+
+
+def given_key(key: str | None) -> str | None:
+    """The idempotency key that the caller gave; `None` where the gateway made it."""
+    return None if key is None or _OWN_KEY.fullmatch(key) else key
 
 
 def awaiting(awakeable_id: str) -> tuple[str, int] | None:

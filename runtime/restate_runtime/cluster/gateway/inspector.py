@@ -12,7 +12,7 @@ from ...errors import Code
 from ...statuses import code_of
 from .client import Cluster, literal
 from .discovery import Directory
-from .ids import check_invocation_id
+from .ids import check_invocation_id, given_key
 from .journal import journal_rows, settlement
 from .values import Values
 
@@ -81,7 +81,7 @@ class ClusterInspector:
             "status": STATUSES.get(status, status),
             "completion_result": row.get("completion_result"),
             "completion_failure": _failure(row.get("completion_failure")),
-            "idempotency_key": row.get("idempotency_key"),
+            "idempotency_key": given_key(row.get("idempotency_key")),
             "invoked_by": row.get("invoked_by"),
             "invoked_by_id": row.get("invoked_by_id"),
             "created_at": row.get("created_at"),
