@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import apsw
 import pytest
 from sample.v1.events_pb2 import Blob, Page, Question
-from sample.v1.events_restate import FeedBase, FeedClient, StreamBase, StreamClient
+from sample.v1.events_restate import FeedBase, FeedClient, FeedSyncClient, StreamBase, StreamClient
 
 from dev.restate.events_pb2 import Event
-from restate_runtime import App, KeyedContext, Runtime, TerminalError, UnkeyedContext
+from restate_runtime import App, KeyedContext, Runtime, TerminalError, UnkeyedContext, connect, connect_sync
 from restate_runtime.identifiers import parse_invocation_id
 
 from .harness import Clock, start, until
@@ -136,6 +137,57 @@ async def test_a_header_counts_before_the_option(tmp_path: Path, runtime_options
             status, answer = await ask(call, "refused", period)
             assert (status, answer["code"]) == (400, "invalid_argument"), (period, answer)
             assert "idempotency-retention-period" in answer["message"]
+
+
+@pytest.mark.parametrize("caller", ["runtime", "connection", "sync connection", "by name", "handler", "background"])
+async def test_clients_give_the_header_as_one_of_their_headers(caller: str, tmp_path: Path, runtime_options: dict[str, Any]) -> None:
+    clock, period, asked = Clock(), {"Idempotency-Retention-Period": "60"}, Question(feed="k")
+
+    class Passing(Feed):
+        """`Read` asks on behalf of the test, and what `Ask` sees of the header is kept."""
+
+        seen: ClassVar[list[str | None]] = []
+
+        async def read(self, ctx: KeyedContext, request: Page) -> Page:
+            return Page(text=(await FeedClient(ctx).ask(asked, idempotency_key="one", headers=period)).text)
+
+        async def ask(self, ctx: KeyedContext, request: Question) -> Question:
+            self.seen.append(ctx.headers.get("idempotency-retention-period"))
+            return await super().ask(ctx, request)
+
+    feed = Passing()
+    async with (
+        start(App(feed, Stream()), clock, data_dir=tmp_path, ingress="127.0.0.1:0", **runtime_options) as runtime,
+        connect(runtime.ingress_url) as connection,
+    ):
+
+        async def ask() -> str:
+            match caller:
+                case "runtime":
+                    answer = await FeedClient(runtime).ask(asked, idempotency_key="one", headers=period)
+                case "connection":
+                    answer = await FeedClient(connection).ask(asked, idempotency_key="one", headers=period)
+                case "sync connection":
+                    with connect_sync(runtime.ingress_url) as waiting:
+                        call = FeedSyncClient(waiting).ask
+                        answer = await asyncio.to_thread(call, asked, idempotency_key="one", headers=period)
+                case "by name":
+                    method = connection.method("sample.v1.Feed/Ask")
+                    payload = await method(asked.SerializeToString(), idempotency_key="one", headers=period)
+                    answer = Question.FromString(payload)
+                case "background":
+                    answer = await FeedClient(connection).ask.in_background(asked, idempotency_key="one", headers=period).result()
+                case _:
+                    return (await FeedClient(runtime).read(Page(feed="outer"))).text
+            return answer.text
+
+        assert [await ask(), await ask()] == ["1", "1"]
+        clock.advance(timedelta(minutes=2))
+        assert await ask() == "2"
+        assert feed.seen == [None, None]
+        for refused in (runtime, connection):
+            with pytest.raises(TerminalError, match="idempotency-retention-period: not a duration: 'soon'"):
+                await FeedClient(refused).ask(asked, idempotency_key="two", headers={"idempotency-retention-period": "soon"})
 
 
 async def test_rows_go_when_nobody_can_ask_for_them_any_more(tmp_path: Path, runtime_options: dict[str, Any]) -> None:

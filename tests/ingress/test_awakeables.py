@@ -208,6 +208,23 @@ async def test_a_settlement_before_the_await_is_kept(served: Any) -> None:
     assert (await call).text == "early"
 
 
+@sides
+async def test_after_the_end_of_the_handler(settle: Settle, served: Any) -> None:
+    """What was settled stays so, for as long as the invocation is known; what was not has nobody left to settle it for."""
+    id, call = await waiting(served, "a")
+    await settle(served, id, "yes")
+    assert (await call).text == "yes"
+    await settle(served, id, "yes")
+    assert await refused(settle(served, id, "no")) is Code.ALREADY_EXISTS
+    id, call = await waiting(served, "b")
+    for row in served.runtime.inspector.invocations(key="b"):
+        await served.runtime.kill(row["id"])
+    with pytest.raises(TerminalError, match="killed"):
+        await call
+    assert await refused(settle(served, id, "yes")) is Code.NOT_FOUND
+    assert await refused(settle(served, id, TerminalError("no"))) is Code.NOT_FOUND
+
+
 @pytest.mark.parametrize("tag", [b"serde:\xff", b"message:\xff", b"\xff", b"serde:", b"text"])
 async def test_a_tag_that_is_none_is_refused_and_holds_nothing_up(tag: bytes, served: Any) -> None:
     id, call = await waiting(served, "a")

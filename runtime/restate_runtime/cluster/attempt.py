@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..durations import whole_milliseconds
 from ..engine.actions import result_type
+from ..engine.idempotency import kept_by_service
 from ..engine.sources import describe_error
 from ..envelope import seal
 from ..errors import Code, RuntimeFault, TerminalError
@@ -429,7 +430,7 @@ class Attempt:
     def call(self, call: OutgoingCall) -> Call[Any]:
         if not self.check_command():
             return Call(self, Leaf(_NEVER), lambda: None)
-        _refuse_timeout(call)
+        _check_options(call)
         key = self.host.address(call)
         _, handle = self._issue(self._machine.call, call.service, call.method, call.payload, key, call.idempotency_key, call.headers)
         leaf = self._leaf(handle, payload)
@@ -438,7 +439,7 @@ class Attempt:
     def send(self, call: OutgoingCall) -> InvocationHandle[Any]:
         if not self.check_command():
             return ClusterHandle(self, Leaf(_NEVER), call.decode_response)
-        _refuse_timeout(call)
+        _check_options(call)
         key = self.host.address(call)
         handle = self._issue(
             self._machine.send, call.service, call.method, call.payload, key, call.idempotency_key, call.headers, call.delay_ms
@@ -510,7 +511,9 @@ async def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _refuse_timeout(call: OutgoingCall) -> None:
+def _check_options(call: OutgoingCall) -> None:
+    if call.retention_s is not None:
+        raise kept_by_service()
     if call.timeout_s is not None:
         raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
 

@@ -53,6 +53,7 @@ class Attempt:
         "_driver",
         "_leaves",
         "_raised",
+        "_retention_s",
         "_slot",
         "actions",
         "blocked_on",
@@ -84,6 +85,7 @@ class Attempt:
         self.key = invocation.target.key or ""
         self._leaves: dict[Ref, Leaf] = {}
         self._raised = 0
+        self._retention_s: float | None = None  # of the call that is being made
         self._slot = -1
         first = journal.commands[0]
         assert isinstance(first, entries.Input)
@@ -322,6 +324,8 @@ class Attempt:
         if isinstance(command, (entries.Call, entries.OneWayCall)):
             if command.idempotency_key is not None:
                 existing, digest, retention_ms = driver.idempotent(command)
+                if self._retention_s is not None:
+                    retention_ms = round(self._retention_s * 1000)
                 if existing is not None:
                     command = msgspec.structs.replace(command, callee=existing.id)
         elif isinstance(command, entries.Attach):
@@ -455,6 +459,7 @@ class Attempt:
         self._refuse_timeout(call)
         self._driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
         completion_id = self.replay.new_completion()
+        self._retention_s = call.retention_s
         self._issue(
             entries.Call(
                 completion_id,
@@ -474,6 +479,7 @@ class Attempt:
             return DurableHandle(self, b"", call.decode_response)
         self._refuse_timeout(call)
         self._driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
+        self._retention_s = call.retention_s
         command = self._issue(
             entries.OneWayCall(
                 self._target_of(call),

@@ -103,7 +103,7 @@ class Builtins:
 
     async def call_bytes(self, engine: Engine, method: BuiltinMethod, call: OutgoingCall) -> bytes:
         """`call`, binary in and binary out."""
-        given = BuiltinCall(idempotency_key=call.idempotency_key, headers=call.headers)
+        given = BuiltinCall(idempotency_key=call.idempotency_key, headers=call.headers, retention_s=call.retention_s)
         return (await self.call(engine, method, method.parse(call.payload), given)).SerializeToString()
 
 
@@ -113,7 +113,8 @@ async def _invoke(engine: Engine, request: InvokeRequest, given: BuiltinCall) ->
     call = _carrying(method, request)
     call.idempotency_key = given.idempotency_key
     call.headers = given.headers
-    submission = await settled(engine.submit(call, background=True, retention_s=given.retention_s))
+    call.retention_s = given.retention_s
+    submission = await settled(engine.submit(call, background=True))
     await submission.on_disk
     return InvokeResponse(id=submission.invocation_id)
 

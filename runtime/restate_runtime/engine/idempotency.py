@@ -7,9 +7,10 @@ import hashlib
 from google.protobuf.message import Message
 
 from ..errors import Code, TerminalError
+from ..handler.client import RETENTION
 from ..journal.entries import Target
 
-__all__ = ["REFUSED", "WORKFLOW_RUN", "Scope", "bytes_digest", "key_reused", "request_digest", "started_before"]
+__all__ = ["REFUSED", "WORKFLOW_RUN", "Scope", "bytes_digest", "kept_by_service", "key_reused", "request_digest", "started_before"]
 
 Scope = tuple[str, str, str, str]
 """Service, method, key of the target (empty where it has none), idempotency key."""
@@ -35,6 +36,13 @@ def key_reused(idempotency_key: str | None, before: bytes = b"", now: bytes = b"
     """The error for a key that comes with another request than before; with the digests of both where they are known."""
     digests = f": its digest was {before.hex()}, this one's is {now.hex()}" if before else ""
     return TerminalError(f"the idempotency key '{idempotency_key}' was used with another request before{digests}", Code.ALREADY_EXISTS)
+
+
+def kept_by_service() -> TerminalError:
+    """The error for a retention of one call, where a Restate cluster would have to keep to it."""
+    return TerminalError(
+        f"{RETENTION}: on a Restate cluster the service says how long a completed call is kept, not the call", Code.UNIMPLEMENTED
+    )
 
 
 def started_before(target: Target) -> TerminalError:

@@ -120,7 +120,7 @@ class Engine(Protocol):
         """Brings the registry up to date, where services are hosted that this process is not told of."""
         ...
 
-    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> Submission | asyncio.Future[Submission]:
+    def submit(self, call: OutgoingCall, *, background: bool) -> Submission | asyncio.Future[Submission]:
         """Takes a call, in the order of these. Raises TerminalError when it is refused."""
         ...
 

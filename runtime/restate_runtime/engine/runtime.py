@@ -117,7 +117,7 @@ class Runtime:
 
     # --- calls from outside: Engine
 
-    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> Accepted:
+    def submit(self, call: OutgoingCall, *, background: bool) -> Accepted:
         """Takes a call, durable or not yet.
 
         Raises:
@@ -139,7 +139,7 @@ class Runtime:
         idempotency_key = WORKFLOW_RUN if method.run_once else call.idempotency_key
         if idempotency_key is not None:
             digest = method.digest(call.payload)
-            retention_ms = method.retention_ms(retention_ms) if retention_s is None else round(retention_s * 1000)
+            retention_ms = method.retention_ms(retention_ms) if call.retention_s is None else round(call.retention_s * 1000)
             found = machinery.shell.idempotent((target.service, target.method, target.key or "", idempotency_key))
             if found is not None:
                 existing, before = found

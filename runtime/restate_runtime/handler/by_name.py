@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from ..serde import check_text
-from .client import Caller, Method, OutgoingCall, check_options, delay_milliseconds, seconds
+from .client import Caller, Method, OutgoingCall, checked_options, delay_milliseconds, seconds
 
 __all__ = ["NamedMethod", "named_call", "split_name"]
 
@@ -79,7 +79,7 @@ def named_call(
         raise TypeError(f"{name} by name takes the request's bytes, not a {type(request).__name__}")
     if key is not None:
         check_text(f"{name}: the key", key)
-    check_options(name, idempotency_key, headers)
+    headers, retention_s = checked_options(name, idempotency_key, headers)
     return OutgoingCall(
         service=service,
         method=method,
@@ -89,4 +89,5 @@ def named_call(
         headers=headers,
         delay_ms=0 if delay is None else delay_milliseconds(delay, name),
         timeout_s=seconds(timeout),
+        retention_s=retention_s,
     )

@@ -13,12 +13,15 @@ from google.protobuf.message import DecodeError
 
 from ..deprecation import warn_once
 from ..descriptors import MethodDescriptor
-from ..durations import whole_milliseconds
+from ..durations import parse_duration, whole_milliseconds
 from ..errors import Code, TerminalError
 from ..serde import SerdeError, check_text
 from .futures import Call, DurableFuture
 
-__all__ = ["Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
+__all__ = ["RETENTION", "Caller", "Client", "EmptyMethod", "InvocationHandle", "Method", "OutgoingCall"]
+
+RETENTION = "idempotency-retention-period"
+"""A header of one call: for how many seconds its result answers repeats of its idempotency key."""
 
 # Thirty years: sockets and timers do not take every number, and infinity least of all.
 _LONGEST_WAIT_S = 1e9
@@ -41,6 +44,7 @@ class OutgoingCall:
         headers: what the handler sees as `ctx.headers`.
         delay_ms: not before so many milliseconds from now.
         timeout_s: bound on the caller's wait, outside handlers.
+        retention_s: how long the result answers repeats of the idempotency key, `None` where method or runtime say so.
     """
 
     service: str
@@ -52,6 +56,7 @@ class OutgoingCall:
     headers: Mapping[str, str] | None = None
     delay_ms: int = 0
     timeout_s: float | None = None
+    retention_s: float | None = None
 
     def decode_response(self, payload: bytes) -> Any:
         """The response message; `None` for Empty; the bytes as they are for a call by name.
@@ -173,7 +178,7 @@ def outgoing_call(
         key = getattr(request if codec.wire is method.request else codec.wire.FromString(payload), method.key_field)
         if not key:
             raise TerminalError(f"{method.full_name}: the key field '{method.key_field}' is empty", Code.INVALID_ARGUMENT)
-    check_options(method.full_name, idempotency_key, headers)
+    headers, retention_s = checked_options(method.full_name, idempotency_key, headers)
     return OutgoingCall(
         service=method.service_name,
         method=method.name,
@@ -184,6 +189,7 @@ def outgoing_call(
         headers=headers,
         delay_ms=0 if delay is None else delay_milliseconds(delay, method.full_name),
         timeout_s=seconds(timeout),
+        retention_s=retention_s,
     )
 
 
@@ -298,13 +304,16 @@ class EmptyMethod(_MethodBase[Response]):
         return self._caller.begin_send(self._outgoing(self.descriptor.request(), idempotency_key, headers, timeout, delay))
 
 
-def check_options(target: str, idempotency_key: str | None, headers: Mapping[str, str] | None) -> None:
-    """Refuses options that could not be stored.
+def checked_options(
+    target: str, idempotency_key: str | None, headers: Mapping[str, str] | None
+) -> tuple[Mapping[str, str] | None, float | None]:
+    """The headers for the handler, and the retention of the idempotency key in seconds, which is a header too; all of it can be stored.
 
     Raises:
         SerdeError: a part is no string.
-        TerminalError: INVALID_ARGUMENT, the idempotency key is empty.
+        TerminalError: INVALID_ARGUMENT, the idempotency key is empty, or the retention no duration.
     """
+    retention_s = None
     if idempotency_key is not None:
         check_text(f"{target}: the idempotency key", idempotency_key)
         if not idempotency_key:
@@ -315,6 +324,23 @@ def check_options(target: str, idempotency_key: str | None, headers: Mapping[str
         for name, value in headers.items():
             check_text(f"{target}: the name of a header", name)
             check_text(f"{target}: the header '{name}'", value)
+            if name.lower() == RETENTION:
+                retention_s = retention_seconds(value)
+    if retention_s is not None and headers is not None:
+        headers = {name: value for name, value in headers.items() if name.lower() != RETENTION}
+    return headers, retention_s
+
+
+def retention_seconds(text: str) -> float:
+    """How long a completed call answers repeats of its idempotency key, as the header says it.
+
+    Raises:
+        TerminalError: INVALID_ARGUMENT, it is no duration.
+    """
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise TerminalError(f"{RETENTION}: {error}", Code.INVALID_ARGUMENT) from None
 
 
 def seconds(duration: timedelta | float | None) -> float | None:

@@ -116,23 +116,24 @@ class Calls:
     ) -> Submission:
         order = request.headers.get(ORDER)
         if order is None:
-            call, retention_s = await self._outgoing(request, address, kind, delay_ms)
-            taken = self._engine.submit(call, background=background, retention_s=retention_s)
+            call = await self._outgoing(request, address, kind, delay_ms)
+            taken = self._engine.submit(call, background=background)
         else:
             async with self._turns.turn(order) as turn:
-                call, retention_s = await self._outgoing(request, address, kind, delay_ms)
+                call = await self._outgoing(request, address, kind, delay_ms)
                 await turn.wait()
-                taken = self._engine.submit(call, background=background, retention_s=retention_s)
+                taken = self._engine.submit(call, background=background)
         return await wait(taken, timeout_s) if isinstance(taken, asyncio.Future) else taken
 
-    async def _outgoing(self, request: web.BaseRequest, address: Address, kind: str, delay_ms: int) -> tuple[OutgoingCall, float | None]:
+    async def _outgoing(self, request: web.BaseRequest, address: Address, kind: str, delay_ms: int) -> OutgoingCall:
         headers = request.headers
         idempotency_key = idempotency_key_of(headers)
         body = await read_body(request, self._limit)
         call = self._carrying(request, address, kind, body)
         call.idempotency_key = idempotency_key
         call.delay_ms = delay_ms
-        return call, retention_of(headers)
+        call.retention_s = retention_of(headers)
+        return call
 
     def _carrying(self, request: web.BaseRequest, address: Address, kind: str, body: bytes) -> OutgoingCall:
         """The call with its request, its key and its headers."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..durations import parse_duration
 from ..errors import Code
+from ..handler.client import retention_seconds
 from ..serde import storable
 from ..web.errors import CallError
 
@@ -97,12 +97,7 @@ def retention_of(headers: Mapping[str, str]) -> float | None:
     """How long a completed call answers repeats of its idempotency key, in seconds, from `idempotency-retention-period`.
 
     Raises:
-        CallError: it is no duration.
+        TerminalError: INVALID_ARGUMENT, it is no duration.
     """
     text = headers.get("Idempotency-Retention-Period")
-    if text is None:
-        return None
-    try:
-        return parse_duration(text).total_seconds()
-    except ValueError as error:
-        raise CallError(f"idempotency-retention-period: {error}", Code.INVALID_ARGUMENT) from None
+    return None if text is None else retention_seconds(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from ..errors import Code
 from .effects import Abandon, DropSubscriber, Effect
@@ -45,14 +45,21 @@ def gives_up(state: State, callee: Invocation, caller: Invocation) -> bool:
     along, and so does what two callers share who are cancelled one after the other.
     """
     callee.given_up |= {place for place in _waiting(callee) if place[0] == caller.seq}
-    return not others_wait(state, callee, {caller.seq})
+    return not others_wait(state, callee, caller)
 
 
-def others_wait(state: State, callee: Invocation, callers: Collection[int]) -> bool:
-    """Whether a call does not depend on these callers alone: others wait for it, or it was begun in the background or from outside."""
-    if callee.parent is None or callee.waiters:
-        return True
-    return any(place[0] not in callers and place[0] in state.invocations and place not in callee.given_up for place in _waiting(callee))
+def others_wait(state: State, callee: Invocation, caller: Invocation) -> bool:
+    """Whether a call does not depend on this caller alone: others wait for it, or it was begun in the background or from outside."""
+    return _is_free(callee) or any(seq != caller.seq for seq, _ in _depends_on(state, callee))
+
+
+def _is_free(callee: Invocation) -> bool:
+    return callee.parent is None or bool(callee.waiters)
+
+
+def _depends_on(state: State, callee: Invocation) -> Iterator[tuple[int, int]]:
+    """Those for whom it runs: whose await was not cancelled."""
+    return (place for place in _waiting(callee) if place[0] in state.invocations and place not in callee.given_up)
 
 
 def _waiting(callee: Invocation) -> list[tuple[int, int]]:
@@ -61,22 +68,31 @@ def _waiting(callee: Invocation) -> list[tuple[int, int]]:
 
 def kill(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
     """The end for it and the awaited calls below it, leaves first; for those that others wait for as well it is not."""
-    condemned = {invocation.seq: invocation}
-    following = [invocation]
-    for one in following:  # grows while it is walked: the calls below those that are in it
+    condemned = [invocation]
+    known = {invocation.seq}
+    left: dict[int, int] = {}  # for how many others a call runs: it is looked at once, and counted down, whoever shares it
+    for one in condemned:  # grows while it is walked: the calls below those that are in it
         for completion_id, seq in one.children.items():
             child = state.invocations.get(seq)
-            if child is None or seq in condemned or others_wait(state, child, condemned):
+            if child is None or seq in known or _is_free(child):
                 continue
-            if child.parent == (one.seq, completion_id) or child.idempotency_key is not None:  # else one only attached to it
-                condemned[seq] = child
-                following.append(child)
-    for one in reversed(following):
+            if seq not in left:
+                left[seq] = sum(1 for _ in _depends_on(state, child))
+            left[seq] -= (one.seq, completion_id) not in child.given_up
+            if left[seq] <= 0 and _is_below(child, known):
+                known.add(seq)
+                condemned.append(child)
+    for one in reversed(condemned):
         if one is not invocation:
             _forget_callers(one, out)
         if one.live:
             out.append(Abandon(one.seq))
         complete(state, one, Failure(Code.ABORTED.value, "killed"), now, out)
+
+
+def _is_below(callee: Invocation, callers: Collection[int]) -> bool:
+    """Whether it is a call of theirs, or shared by one; else they only attached to it."""
+    return callee.idempotency_key is not None or (callee.parent is not None and callee.parent[0] in callers)
 
 
 def _forget_callers(callee: Invocation, out: list[Effect]) -> None:
@@ -108,7 +124,7 @@ def refuse_call(state: State, event: RefuseCall, now: int, out: list[Effect]) ->
     if caller is None or callee is None or caller.children.get(event.completion_id) != event.callee:
         return
     place = (event.caller, event.completion_id)
-    if callee.parent == place and callee.status is Status.INBOXED and not others_wait(state, callee, {caller.seq}):
+    if callee.parent == place and callee.status is Status.INBOXED and not others_wait(state, callee, caller):
         complete(state, callee, event.failure, now, out)
         return
     del caller.children[event.completion_id]

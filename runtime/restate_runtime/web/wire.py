@@ -13,7 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from ..descriptors import find_service
 from ..errors import Code, TerminalError
-from ..handler.client import OutgoingCall
+from ..handler.client import RETENTION, OutgoingCall
 
 __all__ = [
     "BYTES",
@@ -101,6 +101,8 @@ def headers_of(call: OutgoingCall) -> dict[str, str]:
     headers = {"Content-Type": PROTO if call.descriptor is not None else BYTES}
     if call.idempotency_key is not None:
         headers["Idempotency-Key"] = _header_value("the idempotency key", call.idempotency_key)
+    if call.retention_s is not None:
+        headers[RETENTION] = f"{call.retention_s:.3f}"
     for name, value in (call.headers or {}).items():
         if not _TOKEN.fullmatch(name):
             raise TerminalError(f"the header {name!r} cannot be sent over HTTP: its name is letters, digits and '-'", Code.INVALID_ARGUMENT)

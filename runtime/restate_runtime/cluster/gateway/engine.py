@@ -9,6 +9,7 @@ from typing import Any
 
 from ...admin.registration import registration
 from ...descriptors import ServiceKind
+from ...engine.idempotency import kept_by_service
 from ...engine.options import Options
 from ...engine.protocol import Submission
 from ...engine.registry import Registry
@@ -99,7 +100,7 @@ class ClusterEngine:
 
     # --- calls
 
-    def submit(self, call: OutgoingCall, *, background: bool, retention_s: float | None = None) -> asyncio.Future[Submission]:
+    def submit(self, call: OutgoingCall, *, background: bool) -> asyncio.Future[Submission]:
         """Sends a call to the cluster; done once it is durable there. Calls of one key arrive in the order of these.
 
         Raises:
@@ -107,11 +108,8 @@ class ClusterEngine:
         """
         method = self.registry.resolve(call.service, call.method)
         method.check_public()
-        if retention_s is not None:
-            raise TerminalError(
-                "idempotency-retention-period: on a Restate cluster the service says how long a completed call is kept, not the call",
-                Code.UNIMPLEMENTED,
-            )
+        if call.retention_s is not None:
+            raise kept_by_service()
         key, payload = (call.key, call.payload) if call.descriptor is not None else method.addressed(call.payload, call.key)
         if method.kind is ServiceKind.SINGLETON:
             key = SINGLETON_KEY
