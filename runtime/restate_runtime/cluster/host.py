@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..descriptors import ServiceKind, find_service
-from ..engine.registry import BoundMethod, HostedMethod, Registry
+from ..engine.registry import SINGLETON_KEY, BoundMethod, HostedMethod, Registry
 from ..engine.sources import describe_error
 from ..engine.threads import DaemonPool
 from ..errors import Code, RuntimeFault, TerminalError
@@ -26,11 +26,9 @@ from .opening import current_opening
 if TYPE_CHECKING:
     from restate.server_context import ServerInvocationContext
 
-__all__ = ["PROTO", "SINGLETON_KEY", "Host"]
+__all__ = ["PROTO", "Host"]
 
 PROTO = "application/proto"
-SINGLETON_KEY = "_"
-"""The key under which the one object of a SINGLETON service lives."""
 
 _LOG = logging.getLogger("restate_runtime.handler")
 _THREADS = 32

@@ -12,7 +12,7 @@ from ...descriptors import ServiceKind
 from ...engine.idempotency import kept_by_service
 from ...engine.options import Options
 from ...engine.protocol import Submission
-from ...engine.registry import Registry
+from ...engine.registry import SINGLETON_KEY, Registry
 from ...envelope import open_envelope, seal
 from ...errors import Code, RuntimeFault, TerminalError
 from ...handler.client import OutgoingCall
@@ -24,9 +24,8 @@ from .ids import awaiting, check_invocation_id, own_key
 from .inspector import STATUSES, ClusterInspector
 from .nodes import Answer
 
-__all__ = ["SINGLETON_KEY", "ClusterEngine"]
+__all__ = ["ClusterEngine"]
 
-SINGLETON_KEY = "_"
 _PROTO = "application/proto"
 _JSON = "application/json"
 _PREVIOUSLY = "PreviouslyAccepted"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...descriptors import ServiceKind
+from ...engine.registry import SINGLETON_KEY
 from ...errors import Code
 from ...statuses import code_of
 from .client import Cluster, literal
@@ -22,7 +23,6 @@ STATUSES = {"pending": "inboxed"}
 """Restate's words for a status where this project has another."""
 
 _THEIRS = {ours: theirs for theirs, ours in STATUSES.items()}
-_SINGLETON_KEY = "_"
 _FAILURE = re.compile(r"\[(\d+)\] (.*)", re.DOTALL)
 _TYPES = {"Service": "SERVICE", "VirtualObject": "VIRTUAL_OBJECT", "Workflow": "WORKFLOW"}
 
@@ -134,7 +134,7 @@ class ClusterInspector:
             await self._directory.refresh()
         hosted = self._directory.registry.services.get(service)
         if hosted is not None and hosted.kind is ServiceKind.SINGLETON:
-            key = _SINGLETON_KEY
+            key = SINGLETON_KEY
         conditions = [f"service_name = {literal(service)}"]
         if key is not None:
             conditions.append(f"service_key = {literal(key)}")
