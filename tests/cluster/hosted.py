@@ -73,13 +73,13 @@ class Hosted:
 
 
 @contextlib.asynccontextmanager
-async def hosting(server: Server, app: App) -> AsyncIterator[Hosted]:
+async def hosting(server: Server, app: App, *, dev: bool = False) -> AsyncIterator[Hosted]:
     """The App at the server, for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve_until(endpoint(app), listener, stop, 2))
+    serving = asyncio.create_task(serve_until(endpoint(app, dev=dev), listener, stop, 2))
     async with aiohttp.ClientSession() as session:
         found = Hosted(server, session, None)
         answer = await found.ask("POST", f"{server.admin}/deployments", json.dumps({"uri": url, "force": True}).encode(), JSON)

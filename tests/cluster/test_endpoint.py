@@ -340,3 +340,24 @@ class Large(Parallel):
 
     async def get(self, ctx: Any, request: Any) -> Number:
         return Number(value=len(await ctx.get("large", str)))
+
+
+class Naps(Tries):
+    """Waits for what no journal knows."""
+
+    async def call(self, ctx: Any, request: Text) -> Text:
+        await asyncio.sleep(0.001)
+        return request
+
+    async def script(self, ctx: Any, request: Text) -> Text:
+        await ctx.sleep(timedelta(milliseconds=1))
+        return Text(text=await ctx.run("durable", lambda: "d"))
+
+
+@pytest.mark.rule("R10")
+async def test_dev_mode_reports_what_is_foreign(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    for dev in (False, True):
+        async with hosting(server, App(Naps()), dev=dev) as hosted:
+            assert (await hosted.call(f"{ECHO.name}/Call", b'{"text": "x"}')).json == {"text": "x"}
+            assert (await hosted.call(f"{ECHO.name}/Script", b"{}")).json == {"text": "d"}
+        assert caplog.text.count("awaits something foreign at cluster/test_endpoint.py") == caplog.text.count("foreign") == dev

@@ -20,8 +20,9 @@ __all__ = ["endpoint"]
     multiple=True,
     help="A runtime that may call, by its public key publickeyv1_...; repeatable.",
 )
+@click.option("--dev", is_flag=True, help="Report what does not belong in a handler, such as awaiting something foreign.")
 @click.option("--json", "json_output", is_flag=True, help="Print the address as JSON.")
-def endpoint(target: str, bind: str, identity_keys: tuple[str, ...], json_output: bool) -> None:
+def endpoint(target: str, bind: str, identity_keys: tuple[str, ...], dev: bool, json_output: bool) -> None:
     """Hosts an App's services for a Restate cluster, or for an embedded runtime in another process.
 
     MODULE:APP is a module that can be imported from the working directory, and the name of the App in it. One line with the address is
@@ -39,4 +40,4 @@ def endpoint(target: str, bind: str, identity_keys: tuple[str, ...], json_output
         from ..cluster.serving import serve_endpoint
     except ModuleNotFoundError as error:
         raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
-    serve_endpoint(cluster.endpoint(load_app(target), identity_keys=identity_keys), bind, json_output=json_output)
+    serve_endpoint(cluster.endpoint(load_app(target), identity_keys=identity_keys, dev=dev), bind, json_output=json_output)

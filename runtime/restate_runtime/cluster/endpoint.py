@@ -46,8 +46,8 @@ class _AsTheyAre(JournalValueCodec):
 class Endpoint:
     """An ASGI application; `stop` suspends what runs."""
 
-    def __init__(self, app: Hosted, identity_keys: Iterable[str] = ()) -> None:
-        self.host = Host(app.registry)
+    def __init__(self, app: Hosted, identity_keys: Iterable[str] = (), dev: bool = False) -> None:
+        self.host = Host(app.registry, dev)
         services = [_service(self.host, service) for service in app.registry.services.values()]
         self._asgi: Any = _asgi(services, list(identity_keys))
 
@@ -64,7 +64,7 @@ class Endpoint:
         await self.host.stop(timeout_s)
 
 
-def endpoint(app: Hosted, *, identity_keys: Iterable[str] = ()) -> Endpoint:
+def endpoint(app: Hosted, *, identity_keys: Iterable[str] = (), dev: bool = False) -> Endpoint:
     """An ASGI application that hosts the App's services for a Restate cluster, or for an embedded runtime.
 
     Serve it with any ASGI server: over HTTP/2 (h2c) the connection goes both ways, over HTTP/1.1 it is request and response. Then register
@@ -73,11 +73,12 @@ def endpoint(app: Hosted, *, identity_keys: Iterable[str] = ()) -> Endpoint:
     Args:
         app: the services.
         identity_keys: public keys of the runtimes that may call, `publickeyv1_...`; without one anybody may.
+        dev: report what does not belong in a handler, such as awaiting something foreign.
 
     Raises:
         RuntimeFault: RT0107, a service that a cluster cannot host under its name; RT0002, an identity key that is none.
     """
-    return Endpoint(app, identity_keys)
+    return Endpoint(app, identity_keys, dev)
 
 
 def _asgi(services: list[Any], identity_keys: list[str]) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..descriptors import ServiceKind, find_service
+from ..engine.devmode import Foreign, Watched
 from ..engine.registry import SINGLETON_KEY, BoundMethod, HostedMethod, Registry
 from ..engine.sources import describe_error
 from ..engine.threads import DaemonPool
@@ -38,8 +39,10 @@ _REMEMBERED = 10_000
 class Host:
     """The services of one App, as a cluster calls them."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, dev: bool = False) -> None:
         self.registry = registry
+        self._dev = dev
+        self._foreign = Foreign(self.warn)
         self.pool = DaemonPool(_THREADS, "restate-action")
         self.annotations: dict[types.CodeType, Any] = {}
         self._attempts: set[Attempt] = set()
@@ -61,11 +64,9 @@ class Host:
         as_json = _is_json(attempt.content_type, body)
         given = from_json(body, descriptor.request_codec.wire).SerializeToString() if as_json and body else body
         payload = self._request(bound, attempt, given)
-        context = bound.context(attempt)
-        if descriptor.empty_request:
-            response = bound.encode_response(await bound.handler(context))
-        else:
-            response = bound.encode_response(await bound.handler(context, descriptor.request_codec.decode(payload)))
+        request = () if descriptor.empty_request else (descriptor.request_codec.decode(payload),)
+        running = bound.handler(bound.context(attempt), *request)
+        response = bound.encode_response(await (Watched(attempt, running, self._foreign.report) if self._dev else running))
         return to_json(descriptor.response_codec.wire.FromString(response)) if as_json else response
 
     def entered(self, attempt: Attempt) -> None:

@@ -161,7 +161,7 @@ class Attempt:
             request = () if descriptor.empty_request else (self._decode_request(first.payload),)
             running = bound.handler(context, *request)
             if self._driver.options.dev:
-                response = await Watched(self, running, self._driver.report_foreign)
+                response = await Watched(self, running, self._driver.foreign.report)
             else:
                 response = await running
             return Success(Value("", self._encode_response(response)))

@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .sources import user_line
 
-if TYPE_CHECKING:
-    from .attempt import Attempt
+__all__ = ["Attempt", "Foreign", "Watched"]
 
-__all__ = ["Watched"]
+
+class Attempt(Protocol):
+    """The attempt of a handler, as far as it is looked at."""
+
+    dead: bool
+
+    @property
+    def waker(self) -> object | None: ...
+
+
+class Foreign:
+    """Says what handlers await that is no durable future, once for each line.
+
+    Args:
+        warn: takes it, with the attempt that it is about.
+    """
+
+    def __init__(self, warn: Callable[[Any, str], None]) -> None:
+        self._warn = warn
+        self._said: set[str] = set()
+
+    def report(self, attempt: Attempt, line: str) -> None:
+        """A handler awaits something foreign at that line."""
+        if line not in self._said:
+            self._said.add(line)
+            self._warn(
+                attempt,
+                f"awaits something foreign at {line}: it is not recorded, and happens again on every replay; "
+                "use ctx.sleep, a call or an awakeable, or move it into ctx.run",
+            )
 
 
 class Watched:

@@ -24,6 +24,7 @@ from ..serde import Value
 from .actions import Actions, Stage
 from .attempt import Attempt
 from .deadlocks import Deadlocks
+from .devmode import Foreign
 from .flight import FlightRecorder
 from .idempotency import REFUSED, bytes_digest, key_reused
 from .options import Options
@@ -72,7 +73,7 @@ class Driver:
         self._idle: asyncio.Future[None] | None = None
         self._leaving: set[Attempt] = set()
         self._empty: asyncio.Future[None] | None = None
-        self._foreign: set[str] = set()
+        self.foreign = Foreign(self.warn)
         self._stopping = False
 
     # --- from the core
@@ -374,16 +375,6 @@ class Driver:
     def warn(self, attempt: Attempt, text: str) -> None:
         """Something about a handler that its author should know."""
         _LOG.warning("[%s] %s: %s", attempt.target, attempt.id, text)
-
-    def report_foreign(self, attempt: Attempt, line: str) -> None:
-        """A handler awaits something that is no durable future; said once for each line."""
-        if line not in self._foreign:
-            self._foreign.add(line)
-            self.warn(
-                attempt,
-                f"awaits something foreign at {line}: it is not recorded, and happens again on every replay; "
-                "use ctx.sleep, a call or an awakeable, or move it into ctx.run",
-            )
 
     # --- the end
 
