@@ -52,7 +52,8 @@ def run(arguments: Sequence[str]) -> int:
             parser.print_help(sys.stderr)
             return 2
     except OSError as error:
-        print(f"protoc-gen-restate: {error}", file=sys.stderr)
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"protoc-gen-restate: {text}", file=sys.stderr)
         return 1
     return 0
 

@@ -18,7 +18,7 @@ from google.protobuf import descriptor as _pb
 from .codecs import Codec, pair
 from .retry import RetryOptions
 
-__all__ = ["GENERATOR_ABI", "MethodDescriptor", "ServiceDescriptor", "ServiceKind", "StateDescriptor", "find_service"]
+__all__ = ["GENERATOR_ABI", "MethodDescriptor", "ServiceDescriptor", "ServiceKind", "StateDescriptor", "find_service", "wanted_not_given"]
 
 GENERATOR_ABI = 1
 """Version of the agreement between generated modules and this runtime; raised when a module made before would break."""
@@ -182,3 +182,12 @@ _loaded: dict[str, ServiceDescriptor] = {}
 def find_service(name: str) -> ServiceDescriptor | None:
     """The service of that full name, where a generated module that describes it is imported."""
     return _loaded.get(name)
+
+
+def wanted_not_given(wanted: type[Any], given: object) -> str:
+    """For error messages: "a Text, not a Number"."""
+    other = type(given)
+    if wanted.__name__ != other.__name__:
+        return f"a {wanted.__name__}, not a {other.__name__}"
+    # Two message libraries have classes for it, or a contract was generated twice.
+    return f"the {wanted.__name__} of {wanted.__module__}, not that of {other.__module__}"

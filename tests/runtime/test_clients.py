@@ -187,6 +187,10 @@ async def test_requests_of_another_type_are_refused(sample: Sample) -> None:
     async with sample.start() as runtime:
         with pytest.raises(TypeError, match=r"sample\.v1\.Echo/Call takes a Text, not a Number"):
             EchoClient(runtime).call(Number())  # type: ignore[arg-type]
+        # As another message library, or another generated copy, has it.
+        other = type("Text", (), {"__module__": "gen.sample.v1"})
+        with pytest.raises(TypeError, match=r"takes the Text of sample\.v1\.sample_pb2, not that of gen\.sample\.v1"):
+            EchoClient(runtime).call(other())
         with pytest.raises(TypeError, match="takes the request's bytes"):
             runtime.method("sample.v1.Echo/Call")(Text())  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="timedelta"):

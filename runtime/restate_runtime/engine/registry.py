@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
-from ..descriptors import MethodDescriptor, ServiceDescriptor, ServiceKind, find_service
+from ..descriptors import MethodDescriptor, ServiceDescriptor, ServiceKind, find_service, wanted_not_given
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import OutgoingCall
 from ..handler.context import Context, KeyedContext, SharedKeyedContext, SharedSingletonContext, SingletonContext, UnkeyedContext
@@ -267,7 +267,7 @@ class BoundMethod(HostedMethod):
                 raise TypeError(f"{descriptor.full_name} returns nothing, not a {type(response).__name__}")
             return b""
         if not isinstance(response, descriptor.response):
-            raise TypeError(f"{descriptor.full_name} must return a {descriptor.response.__name__}, not a {type(response).__name__}")
+            raise TypeError(f"{descriptor.full_name} must return {wanted_not_given(descriptor.response, response)}")
         return descriptor.response_codec.encode(response)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from google.protobuf.message import DecodeError
 
 from ..deprecation import warn_once
-from ..descriptors import MethodDescriptor
+from ..descriptors import MethodDescriptor, wanted_not_given
 from ..durations import parse_duration, whole_milliseconds
 from ..errors import Code, TerminalError
 from ..serde import SerdeError, check_text
@@ -167,7 +167,7 @@ def outgoing_call(
         TerminalError: INVALID_ARGUMENT, an option or the key is none.
     """
     if not isinstance(request, method.request):
-        raise TypeError(f"{method.full_name} takes a {method.request.__name__}, not a {type(request).__name__}")
+        raise TypeError(f"{method.full_name} takes {wanted_not_given(method.request, request)}")
     codec = method.request_codec
     try:
         payload = codec.encode(request)
