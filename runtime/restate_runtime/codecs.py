@@ -147,11 +147,14 @@ def add_files(pool: descriptor_pool.DescriptorPool, protos: Iterable[descriptor_
     """
     names = []
     for proto in protos:
+        names.append(proto.name)
+        if is_well_known(proto.name):  # the one that is here: that of another protoc may be written otherwise
+            _add_well_known(pool, proto.name)
+            continue
         for dependency in proto.dependency:
             if is_well_known(dependency):
                 _add_well_known(pool, dependency)
         pool.AddSerializedFile(proto.SerializeToString())
-        names.append(proto.name)
     return [pool.FindFileByName(name) for name in names]
 
 

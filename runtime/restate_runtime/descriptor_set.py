@@ -15,6 +15,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -25,9 +26,10 @@ from google.protobuf.message import DecodeError
 
 from .codecs import add_files, is_well_known
 from .descriptors import GENERATOR_ABI, MethodDescriptor, ServiceDescriptor, ServiceKind, StateDescriptor
+from .errors import RuntimeFault
 from .retry import OnExhausted, RetryOptions
 
-__all__ = ["METADATA", "DescriptorSetError", "describe", "pack", "unpack"]
+__all__ = ["METADATA", "DescriptorSetError", "describe", "pack", "read_descriptors", "unpack"]
 
 METADATA = "restate-runtime-descriptors"
 """Key of a service's metadata in discovery that holds the text."""
@@ -135,6 +137,28 @@ def _field(
 
 
 # --- services
+
+
+def read_descriptors(paths: Iterable[Path]) -> dict[str, ServiceDescriptor]:
+    """The annotated services of files that `protoc --include_imports --descriptor_set_out` wrote, by full name.
+
+    Raises:
+        RuntimeFault: RT0003, a file cannot be read, or is something else.
+    """
+    found: dict[str, ServiceDescriptor] = {}
+    for path in paths:
+        try:
+            services = describe(descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()))
+        except OSError as error:
+            raise RuntimeFault("RT0003", f"--descriptors: {path} cannot be read: {error.strerror}") from None
+        except (DecodeError, DescriptorSetError) as error:
+            raise RuntimeFault(
+                "RT0003", f"--descriptors: {path} is no set of descriptors (protoc --include_imports --descriptor_set_out): {error}"
+            ) from None
+        if not services:
+            raise RuntimeFault("RT0003", f"--descriptors: {path} describes no annotated service")
+        found |= services
+    return found
 
 
 def describe(files: descriptor_pb2.FileDescriptorSet) -> dict[str, ServiceDescriptor]:

@@ -58,7 +58,7 @@ def gateway(
     so is the admin API; the cluster keeps and runs everything. One line with the addresses is printed once it serves.
     """
     try:
-        from ..cluster.gateway.discovery import read_descriptors
+        from ..descriptor_set import read_descriptors
     except ModuleNotFoundError as error:
         raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
     contracts = read_descriptors(descriptors)

@@ -61,6 +61,11 @@ class Options:
     retry_on_exhausted: OnExhausted = _option(INVOCATION_RETRY.on_exhausted, "What follows the last attempt: pause or fail.")
     deadlock: OnDeadlock = _option(OnDeadlock.ERROR, "What follows a cycle of calls that wait for each other: error or report.")
     deployment: tuple[str, ...] = _option((), "URL of an endpoint whose services run there, registered at the start; can be repeated.")
+    descriptors: tuple[Path, ...] = _option(
+        (),
+        "Contracts of services whose endpoints send none along, as protoc --include_imports --descriptor_set_out writes them; "
+        "can be repeated.",
+    )
     request_identity_private_key: Path | None = _option(None, "PEM file of an Ed25519 key that signs requests to endpoints.")
     batch_size: int | None = _option(None, "Transitions in one commit, at most: 1 is for tests.")
     accept_data_loss: bool = _option(False, "Start although acknowledged data is missing from the data directory.")

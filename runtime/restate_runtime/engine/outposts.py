@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..descriptor_set import read_descriptors
 from ..errors import RuntimeFault, TerminalError
 from ..journal.waits import Wait
 from .crashpoints import Probe
@@ -42,6 +43,7 @@ class Outposts:
         self._local = local
         self._probe = probe
         self._identity = _identity(options)
+        self._contracts = read_descriptors(options.descriptors)
         self._client: Client | None = None
         self._driver: RemoteDriver | None = None
         self._deployments: Deployments | None = None
@@ -68,7 +70,9 @@ class Outposts:
         shell = self._shell
         self._client = EndpointClient(self._options.max_message_size + _AROUND, self._identity)
         self._driver = RemoteDriver(shell, self._registry, self._options, self._local, self._client, self._probe)
-        self._deployments = Deployments(self._registry, shell.state, shell.step, shell.now_ms, self._discover, self._store, stored)
+        self._deployments = Deployments(
+            self._registry, shell.state, shell.step, shell.now_ms, self._discover, self._store, stored, self._contracts
+        )
         shell.attempts = Dispatcher(self._registry, self._deployments, self._local, self._driver)
         return self._deployments
 

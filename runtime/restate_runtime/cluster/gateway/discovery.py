@@ -6,48 +6,22 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
-
-from google.protobuf import descriptor_pb2
-from google.protobuf.message import DecodeError
 
 from ...descriptor_set import METADATA, DescriptorSetError, describe, unpack
 from ...descriptors import ServiceDescriptor, ServiceKind
 from ...engine.registry import HostedMethod, HostedService, Privacy, Registry
-from ...errors import RuntimeFault, TerminalError
+from ...errors import TerminalError
 from .client import Cluster
 
-__all__ = ["Directory", "read_descriptors"]
+__all__ = ["Directory"]
 
 _LOG = logging.getLogger("restate_runtime.gateway")
 _EVERY_S = 5.0
 _KINDS = {"Service": ServiceKind.UNKEYED, "VirtualObject": ServiceKind.KEYED, "Workflow": ServiceKind.KEYED}
 _BYTES = "application/octet-stream"
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
-
-
-def read_descriptors(paths: Iterable[Path]) -> dict[str, ServiceDescriptor]:
-    """The annotated services of files that `protoc --include_imports --descriptor_set_out` wrote, by full name.
-
-    Raises:
-        RuntimeFault: RT0003, a file cannot be read, or is something else.
-    """
-    found: dict[str, ServiceDescriptor] = {}
-    for path in paths:
-        try:
-            services = describe(descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()))
-        except OSError as error:
-            raise RuntimeFault("RT0003", f"--descriptors: {path} cannot be read: {error.strerror}") from None
-        except (DecodeError, DescriptorSetError) as error:
-            raise RuntimeFault(
-                "RT0003", f"--descriptors: {path} is no set of descriptors (protoc --include_imports --descriptor_set_out): {error}"
-            ) from None
-        if not services:
-            raise RuntimeFault("RT0003", f"--descriptors: {path} describes no annotated service")
-        found |= services
-    return found
 
 
 class Directory:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...descriptor_set import METADATA, DescriptorSetError, unpack
 from ...descriptor_set import describe as describe_services
-from ...descriptors import ServiceDescriptor, ServiceKind
+from ...descriptors import MethodDescriptor, ServiceDescriptor, ServiceKind
 from ...errors import RuntimeFault
 from ...retry import INVOCATION_RETRY, RetryOptions
 from ..registry import HostedMethod, Privacy
@@ -72,6 +72,7 @@ class Deployment:
         manifest: what it answered to discovery.
         server: name and version of its SDK, where it says so.
         revisions: of its services, by name.
+        contracts: descriptors, as text, of services that came with none, by name: an operator gave them.
         services: by name.
     """
 
@@ -82,11 +83,12 @@ class Deployment:
     manifest: Manifest
     server: str
     revisions: Mapping[str, int]
+    contracts: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, RemoteService] = field(init=False)
 
     def __post_init__(self) -> None:
         hosted = {
-            name: _hosted(self.id, self.address.url, service, self.revisions.get(name, 0))
+            name: _hosted(self.id, self.address.url, service, self.revisions.get(name, 0), self.contracts.get(name))
             for name, service in self.manifest.services.items()
         }
         object.__setattr__(self, "services", hosted)
@@ -100,6 +102,7 @@ class Deployment:
             "bidirectional": self.bidirectional,
             "server": self.server,
             "revisions": dict(self.revisions),
+            "contracts": dict(self.contracts),
             "manifest": self.manifest.text.decode(),
         }
         return json.dumps(row).encode()
@@ -134,11 +137,20 @@ def load_deployment(id: str, url: str, created_ms: int, stored: bytes) -> Deploy
         manifest=parse_manifest(row["manifest"].encode(), url),
         server=row["server"],
         revisions=row["revisions"],
+        contracts=row.get("contracts", {}),
     )
 
 
-def make_deployment(id: str, created_ms: int, found: Discovered, revisions: Mapping[str, int]) -> Deployment:
-    """A deployment of an endpoint that answered."""
+def make_deployment(id: str, created_ms: int, found: Discovered, revisions: Mapping[str, int], contracts: Mapping[str, str]) -> Deployment:
+    """A deployment of an endpoint that answered.
+
+    Args:
+        contracts: as text, of services that come without one.
+
+    Raises:
+        RuntimeFault: RT0603, a contract is of something else than what is hosted.
+    """
+    without = [name for name, service in found.manifest.services.items() if METADATA not in service.metadata]
     return Deployment(
         id=id,
         address=found.address,
@@ -147,6 +159,7 @@ def make_deployment(id: str, created_ms: int, found: Discovered, revisions: Mapp
         manifest=found.manifest,
         server=found.server,
         revisions=revisions,
+        contracts={name: contracts[name] for name in without if name in contracts},
     )
 
 
@@ -157,8 +170,8 @@ _KINDS = {
 }
 
 
-def _hosted(deployment: str, where: str, service: Service, revision: int) -> RemoteService:
-    descriptor = _descriptor(service, where)
+def _hosted(deployment: str, where: str, service: Service, revision: int, given: str | None) -> RemoteService:
+    descriptor = _descriptor(service, where) if given is None else _given(service, where, given)
     kind = _KINDS[service.type] if descriptor is None else descriptor.kind
     methods = {handler.name: _method(deployment, service, handler, kind, descriptor) for handler in service.handlers.values()}
     return RemoteService(name=service.name, ty=service.type.value, kind=kind, revision=revision, methods=methods, descriptor=descriptor)
@@ -182,23 +195,34 @@ def _descriptor(service: Service, where: str) -> ServiceDescriptor | None:
     return descriptor
 
 
+def _given(service: Service, where: str, text: str) -> ServiceDescriptor:
+    """The contract that an operator gave. The endpoint may have less than it, and more.
+
+    Raises:
+        RuntimeFault: RT0603, the service is of another kind.
+    """
+    descriptor = describe_services(unpack(text))[service.name]
+    if (descriptor.kind is ServiceKind.UNKEYED) is not (_KINDS[service.type] is ServiceKind.UNKEYED):
+        kinds = f"a {service.type.value}, its contract says {descriptor.kind.name}"
+        raise RuntimeFault("RT0603", f"{where}: the service {service.name} is {kinds}: give another file as --descriptors")
+    return descriptor
+
+
 def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKind, contract: ServiceDescriptor | None) -> RemoteMethod:
     settings = handler.settings
     run_once = handler.type is HandlerType.WORKFLOW
-    descriptor = None if contract is None else contract.method(handler.name)
-    # A handler's own word stays; the service's can be changed by what is stored.
-    of_service = service.settings.private if descriptor is None else not descriptor.private
-    closed = Privacy.SERVICE if of_service else Privacy.METHOD
+    own = METADATA in service.metadata
+    descriptor = next((method for method in contract.methods if method.name == handler.name), None) if contract is not None else None
     return RemoteMethod(
         descriptor=descriptor,
-        sealed=descriptor is not None,
+        sealed=own,
         service=service.name,
         name=handler.name,
         kind=kind,
         shared=handler.type is HandlerType.SHARED,
-        privacy=closed if settings.private else Privacy.OPEN,
+        privacy=_privacy(service, handler, contract, descriptor),
         content_type=handler.output.content_type or "application/octet-stream",
-        options=(settings.retry if contract is None else _without_defaults(settings.retry),),
+        options=(_without_defaults(settings.retry) if own else settings.retry,),
         inactivity_timeout=settings.inactivity_timeout,
         retention=settings.workflow_retention if run_once else settings.idempotency_retention,
         deployment=deployment,
@@ -207,6 +231,17 @@ def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKi
         lazy_state=bool(settings.lazy_state),
         abort_timeout=settings.abort_timeout,
     )
+
+
+def _privacy(service: Service, handler: Handler, contract: ServiceDescriptor | None, method: MethodDescriptor[Any, Any] | None) -> Privacy:
+    """A handler's own word stays; the service's can be changed by what is stored."""
+    by_method = method is not None and method.private
+    by_contract = contract is not None and contract.private
+    if by_method:
+        return Privacy.METHOD
+    if by_contract or (handler.settings.private and (METADATA in service.metadata or service.settings.private)):
+        return Privacy.SERVICE
+    return Privacy.METHOD if handler.settings.private else Privacy.OPEN
 
 
 def _without_defaults(retry: RetryOptions) -> RetryOptions:
