@@ -142,6 +142,28 @@ def _field(
 # --- services
 
 
+def read_descriptors(paths: Iterable[Path]) -> dict[str, ServiceDescriptor]:
+    """The annotated services of files that `protoc --include_imports --descriptor_set_out` wrote, by full name.
+
+    Raises:
+        RuntimeFault: RT0003, a file cannot be read, or is something else.
+    """
+    found: dict[str, ServiceDescriptor] = {}
+    for path in paths:
+        try:
+            services = describe(descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()))
+        except OSError as error:
+            raise RuntimeFault("RT0003", f"--descriptors: {path} cannot be read: {error.strerror}") from None
+        except (DecodeError, DescriptorSetError) as error:
+            raise RuntimeFault(
+                "RT0003", f"--descriptors: {path} is no set of descriptors (protoc --include_imports --descriptor_set_out): {error}"
+            ) from None
+        if not services:
+            raise RuntimeFault("RT0003", f"--descriptors: {path} describes no annotated service")
+        found |= services
+    return found
+
+
 def describe(files: descriptor_pb2.FileDescriptorSet) -> dict[str, ServiceDescriptor]:
     """The annotated services of the files, by full name, with message classes of their own.
 
@@ -164,28 +186,6 @@ def describe(files: descriptor_pb2.FileDescriptorSet) -> dict[str, ServiceDescri
                     found[service.full_name] = _service(pool, service, facts)
     except (TypeError, KeyError, DecodeError) as error:
         raise DescriptorSetError(f"the file descriptors do not fit together: {error}") from None
-    return found
-
-
-def read_descriptors(paths: Iterable[Path]) -> dict[str, ServiceDescriptor]:
-    """The annotated services of files that `protoc --include_imports --descriptor_set_out` wrote, by full name.
-
-    Raises:
-        RuntimeFault: RT0003, a file cannot be read, or is something else.
-    """
-    found: dict[str, ServiceDescriptor] = {}
-    for path in paths:
-        try:
-            services = describe(descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()))
-        except OSError as error:
-            raise RuntimeFault("RT0003", f"--descriptors: {path} cannot be read: {error.strerror}") from None
-        except (DecodeError, DescriptorSetError) as error:
-            raise RuntimeFault(
-                "RT0003", f"--descriptors: {path} is no set of descriptors (protoc --include_imports --descriptor_set_out): {error}"
-            ) from None
-        if not services:
-            raise RuntimeFault("RT0003", f"--descriptors: {path} describes no annotated service")
-        found |= services
     return found
 
 

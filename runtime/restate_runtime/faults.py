@@ -20,7 +20,7 @@ class Fault:
 FAULTS: tuple[Fault, ...] = (
     Fault("RT0001", "A command line that does not fit", "A word or a value on the command line is not known.", "Look at --help of that command."),
     Fault("RT0002", "An option that does not fit", "An option has an unknown name, or a value of the wrong kind. Options come from the command line, from RESTATE_RUNTIME_* variables, from the TOML file and from keywords of app.start.", "Correct the name or the value; the message says where it came from."),
-    Fault("RT0003", "A configuration file that cannot be read", "The file given with --config is missing, not readable or no TOML.", "Correct the path or the file."),
+    Fault("RT0003", "A configuration file that cannot be read", "The file given with --config or --descriptors is missing, not readable, or something else: no TOML, no descriptors.", "Correct the path or the file."),
     Fault("RT0004", "An address that cannot be listened on", "The port is taken, or the host is no address of this machine.", "Stop the other process, or choose another address; port 0 takes a free one."),
     Fault("RT0005", "A module that cannot be loaded", "MODULE:APP names a module that cannot be imported, or an object that is no App.", "Run the command where the module can be imported from, and check the names."),
     Fault("RT0006", "A platform that is not supported", "The runtime runs on Linux and macOS, which have the file locks that it needs.", "Run it there; plugin and clients run on Windows too."),

@@ -92,7 +92,7 @@ async def test_a_contract_of_another_kind(tmp_path: Path, descriptors: Path) -> 
     try:
         await endpoint.ready()
         async with starting(tmp_path / "data", descriptors=[descriptors]) as runtime:
-            with pytest.raises(RuntimeFault, match=r"the service sample\.v1\.Ledger is a SERVICE, and singleton in its contract") as caught:
+            with pytest.raises(RuntimeFault, match=r"sample\.v1\.Ledger is a SERVICE, its contract says SINGLETON") as caught:
                 await runtime.register_deployment(endpoint.url)
             assert caught.value.code == "RT0603"
     finally:

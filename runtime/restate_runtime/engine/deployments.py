@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+from ..descriptor_set import pack
 from ..descriptors import ServiceDescriptor
 from ..errors import Code, TerminalError
 from ..journal.events import Event, ServicesChanged
@@ -43,7 +44,7 @@ class Deployments:
         discover: asks an endpoint.
         store: keeps rows: those to write, ids of those to delete, and the contracts of services that came.
         stored: the rows of before.
-        contracts: of services whose endpoints send none along, by name.
+        contracts: of services whose endpoints send none along, by name: for those that are registered from now on.
     """
 
     def __init__(
@@ -63,9 +64,9 @@ class Deployments:
         self._now_ms = now_ms
         self._discover = discover
         self._store = store
+        self._contracts = {name: pack([contract]) for name, contract in contracts.items()}
         self._own = {name for name, service in registry.services.items() if _is_bound(service)}
-        self._contracts = contracts
-        self._all: dict[str, Deployment] = {row[0]: load_deployment(*row, contracts) for row in stored}
+        self._all: dict[str, Deployment] = {row[0]: load_deployment(*row) for row in stored}
         for name in {name for deployment in self._all.values() for name in deployment.services}:
             self._host_newest(name)
 
@@ -100,7 +101,9 @@ class Deployments:
         before = next((deployment for deployment in self.all() if deployment.address.url == found.address.url), None)
         id = _new_id() if before is None else before.id
         revisions = {name: self._next_revision(name) for name in found.manifest.services}
-        deployment = make_deployment(id, self._now_ms(), found, revisions, self._contracts)
+        # A contract that was given once stays, where none is given now: keys and state depend on it.
+        contracts = {**({} if before is None else before.contracts), **self._contracts}
+        deployment = make_deployment(id, self._now_ms(), found, revisions, contracts)
         if before is not None and _same(before, deployment) and (not force or self._is_newest(before)):
             return before, False
         if before is not None and not force:
@@ -195,9 +198,9 @@ def _new_id() -> str:
 
 
 def _same(one: Deployment, other: Deployment) -> bool:
-    return (one.address, one.bidirectional) == (other.address, other.bidirectional) and json.loads(one.manifest.text) == json.loads(
-        other.manifest.text
-    )
+    if (one.address, one.bidirectional, one.contracts) != (other.address, other.bidirectional, other.contracts):
+        return False
+    return bool(json.loads(one.manifest.text) == json.loads(other.manifest.text))
 
 
 def _row(deployment: Deployment) -> Row:

@@ -63,7 +63,8 @@ class Options:
     deployment: tuple[str, ...] = _option((), "URL of an endpoint whose services run there, registered at the start; can be repeated.")
     descriptors: tuple[Path, ...] = _option(
         (),
-        "Contracts of services whose endpoints send none along, from protoc --include_imports --descriptor_set_out; can be repeated.",
+        "Contracts of services whose endpoints send none along, as protoc --include_imports --descriptor_set_out writes them; "
+        "can be repeated.",
     )
     request_identity_private_key: Path | None = _option(None, "PEM file of an Ed25519 key that signs requests to endpoints.")
     batch_size: int | None = _option(None, "Transitions in one commit, at most: 1 is for tests.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...descriptor_set import METADATA, DescriptorSetError, unpack
 from ...descriptor_set import describe as describe_services
-from ...descriptors import ServiceDescriptor, ServiceKind
+from ...descriptors import MethodDescriptor, ServiceDescriptor, ServiceKind
 from ...errors import RuntimeFault
 from ...retry import INVOCATION_RETRY, RetryOptions
 from ..registry import HostedMethod, Privacy
@@ -75,7 +75,7 @@ class Deployment:
         manifest: what it answered to discovery.
         server: name and version of its SDK, where it says so.
         revisions: of its services, by name.
-        contracts: of services that it sends none along for, by name.
+        contracts: descriptors, as text, of services that came with none, by name: an operator gave them.
         services: by name.
     """
 
@@ -86,7 +86,7 @@ class Deployment:
     manifest: Manifest
     server: str
     revisions: Mapping[str, int]
-    contracts: Mapping[str, ServiceDescriptor] = field(default_factory=dict, repr=False, compare=False)
+    contracts: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, RemoteService] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +105,7 @@ class Deployment:
             "bidirectional": self.bidirectional,
             "server": self.server,
             "revisions": dict(self.revisions),
+            "contracts": dict(self.contracts),
             "manifest": self.manifest.text.decode(),
         }
         return json.dumps(row).encode()
@@ -123,11 +124,11 @@ class Deployment:
         return None if hosted is None else hosted.methods.get(method)
 
 
-def load_deployment(id: str, url: str, created_ms: int, stored: bytes, contracts: Mapping[str, ServiceDescriptor]) -> Deployment:
+def load_deployment(id: str, url: str, created_ms: int, stored: bytes) -> Deployment:
     """A deployment from its row.
 
     Args:
-        id, url, created_ms, contracts: as in `Deployment`.
+        id, url, created_ms: as in `Deployment`.
         stored: what `Deployment.stored` gave.
     """
     row = json.loads(stored)
@@ -139,14 +140,20 @@ def load_deployment(id: str, url: str, created_ms: int, stored: bytes, contracts
         manifest=parse_manifest(row["manifest"].encode(), url),
         server=row["server"],
         revisions=row["revisions"],
-        contracts=contracts,
+        contracts=row.get("contracts", {}),
     )
 
 
-def make_deployment(
-    id: str, created_ms: int, found: Discovered, revisions: Mapping[str, int], contracts: Mapping[str, ServiceDescriptor]
-) -> Deployment:
-    """A deployment of an endpoint that answered."""
+def make_deployment(id: str, created_ms: int, found: Discovered, revisions: Mapping[str, int], contracts: Mapping[str, str]) -> Deployment:
+    """A deployment of an endpoint that answered.
+
+    Args:
+        contracts: as text, of services that come without one.
+
+    Raises:
+        RuntimeFault: RT0603, a contract is of something else than what is hosted.
+    """
+    without = [name for name, service in found.manifest.services.items() if METADATA not in service.metadata]
     return Deployment(
         id=id,
         address=found.address,
@@ -155,7 +162,7 @@ def make_deployment(
         manifest=found.manifest,
         server=found.server,
         revisions=revisions,
-        contracts=contracts,
+        contracts={name: contracts[name] for name in without if name in contracts},
     )
 
 
@@ -166,16 +173,10 @@ _KINDS = {
 }
 
 
-def _hosted(deployment: str, where: str, service: Service, revision: int, given: ServiceDescriptor | None) -> RemoteService:
-    sent = _descriptor(service, where)
-    descriptor = sent or given
+def _hosted(deployment: str, where: str, service: Service, revision: int, given: str | None) -> RemoteService:
+    descriptor = _descriptor(service, where) if given is None else _given(service, where, given)
     kind = _KINDS[service.type] if descriptor is None else descriptor.kind
-    if (kind is ServiceKind.UNKEYED) is not (service.type is ServiceType.SERVICE):
-        raise RuntimeFault("RT0603", f"{where}: the service {service.name} is a {service.type.value}, and {kind.value} in its contract")
-    methods = {
-        handler.name: _method(deployment, service, handler, kind, descriptor, sealed=sent is not None)
-        for handler in service.handlers.values()
-    }
+    methods = {handler.name: _method(deployment, service, handler, kind, descriptor) for handler in service.handlers.values()}
     return RemoteService(name=service.name, ty=service.type.value, kind=kind, revision=revision, methods=methods, descriptor=descriptor)
 
 
@@ -197,32 +198,40 @@ def _descriptor(service: Service, where: str) -> ServiceDescriptor | None:
     return descriptor
 
 
-def _method(
-    deployment: str, service: Service, handler: Handler, kind: ServiceKind, contract: ServiceDescriptor | None, *, sealed: bool
-) -> RemoteMethod:
+def _given(service: Service, where: str, text: str) -> ServiceDescriptor:
+    """The contract that an operator gave. The endpoint may have less than it, and more.
+
+    Raises:
+        RuntimeFault: RT0603, the service is of another kind.
+    """
+    descriptor = describe_services(unpack(text))[service.name]
+    if (descriptor.kind is ServiceKind.UNKEYED) is not (_KINDS[service.type] is ServiceKind.UNKEYED):
+        kinds = f"a {service.type.value}, its contract says {descriptor.kind.name}"
+        raise RuntimeFault("RT0603", f"{where}: the service {service.name} is {kinds}: give another file as --descriptors")
+    return descriptor
+
+
+def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKind, contract: ServiceDescriptor | None) -> RemoteMethod:
     settings = handler.settings
     run_once = handler.type is HandlerType.WORKFLOW
-    descriptor = None if contract is None else next((method for method in contract.methods if method.name == handler.name), None)
-    options: list[RetryOptions | None] = [_without_defaults(settings.retry) if sealed else settings.retry]
-    private, inactivity_timeout = settings.private, settings.inactivity_timeout
+    own = METADATA in service.metadata
+    descriptor = next((method for method in contract.methods if method.name == handler.name), None) if contract is not None else None
+    options: list[RetryOptions | None] = [_without_defaults(settings.retry) if own else settings.retry]
+    inactivity_timeout = settings.inactivity_timeout
     retention = settings.workflow_retention if run_once else settings.idempotency_retention
-    if contract is not None and descriptor is not None and not sealed:  # one of this project has passed its contract's options on
+    if contract is not None and descriptor is not None and not own:  # an endpoint of this project has passed them on
         options = [contract.retry, descriptor.retry, *options]
-        private = private or (contract.private if descriptor.private is None else descriptor.private)
         inactivity_timeout = inactivity_timeout or descriptor.inactivity_timeout or contract.inactivity_timeout
         retention = retention or descriptor.retention or contract.retention
-    # A handler's own word stays; the service's can be changed by what is stored.
-    of_service = service.settings.private if descriptor is None else not descriptor.private
-    closed = Privacy.SERVICE if of_service else Privacy.METHOD
-    as_messages = descriptor is not None and not sealed
+    as_json = descriptor is not None and not own and _is_json(handler.input)
     return RemoteMethod(
         descriptor=descriptor,
-        sealed=sealed,
+        sealed=own,
         service=service.name,
         name=handler.name,
         kind=kind,
         shared=handler.type is HandlerType.SHARED,
-        privacy=closed if private else Privacy.OPEN,
+        privacy=_privacy(service, handler, contract, descriptor),
         content_type=handler.output.content_type or "application/octet-stream",
         options=tuple(given for given in options if given is not None),
         inactivity_timeout=inactivity_timeout,
@@ -230,8 +239,8 @@ def _method(
         deployment=deployment,
         run_once=run_once,
         promises=service.type is ServiceType.WORKFLOW,
-        json_request=as_messages and _is_json(handler.input),
-        json_response=as_messages and _is_json(handler.output),
+        json_request=as_json,
+        json_response=as_json and _is_json(handler.output),
         lazy_state=bool(settings.lazy_state),
         abort_timeout=settings.abort_timeout,
     )
@@ -239,6 +248,17 @@ def _method(
 
 def _is_json(payload: Payload) -> bool:
     return "json" in (payload.content_type or "").lower()
+
+
+def _privacy(service: Service, handler: Handler, contract: ServiceDescriptor | None, method: MethodDescriptor[Any, Any] | None) -> Privacy:
+    """A handler's own word stays; the service's can be changed by what is stored."""
+    by_method = method is not None and method.private
+    by_contract = contract is not None and contract.private
+    if by_method:
+        return Privacy.METHOD
+    if by_contract or (handler.settings.private and (METADATA in service.metadata or service.settings.private)):
+        return Privacy.SERVICE
+    return Privacy.METHOD if handler.settings.private else Privacy.OPEN
 
 
 def _without_defaults(retry: RetryOptions) -> RetryOptions:

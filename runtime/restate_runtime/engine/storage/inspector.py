@@ -299,7 +299,7 @@ class StorageInspector:
         from ..remote.hosting import describe, load_deployment  # only a runtime with deployments needs them
 
         pinned = "SELECT count(*) FROM invocation WHERE status <> 'completed' AND deployment = ?"
-        return [describe(load_deployment(*row, {}), self._connection.execute(pinned, row[:1]).get) for row in rows]
+        return [describe(load_deployment(*row), self._connection.execute(pinned, row[:1]).get) for row in rows]
 
     # --- values
 
