@@ -71,7 +71,8 @@ def tests(session: nox.Session) -> None:
     if missing and session.python == PYTHONS[0]:
         session.warn(f"skipped: Python {', '.join(missing)}: not on this machine")
     session.install("-e", ".[codegen]", *GROUPS["test"])
-    session.run("python", "-m", "pytest", "--runtime-mode=all", *session.posargs)
+    # Many tests wait more than they compute. Neighbours stay together, so that servers are started once.
+    session.run("python", "-m", "pytest", "--runtime-mode=all", "--numprocesses=auto", "--dist=worksteal", *session.posargs)
 
 
 @nox.session
