@@ -273,7 +273,11 @@ EARLIER = (
         "Annotations have Restate's numbers",
         "A changed copy of `dev/restate/ext.proto` would be another option of the same name. Use the file from `--include` or `--export`.",
     ),
-    ("RST007", "Contracts are in UTF-8", "Other encodings, in comments too, are refused by protobuf's implementation in pure Python."),
+    (
+        "RST007",
+        "Contracts are in UTF-8",
+        "So are the names of their files. In comments only protobuf's pure Python implementation minds.",
+    ),
     (
         "RST008",
         "The message library is installed",

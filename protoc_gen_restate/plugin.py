@@ -40,8 +40,8 @@ def respond(data: bytes) -> bytes:
         _generate(read(data), response)
     except (DecodeError, RequestError):
         response.error = "the input is not a whole CodeGeneratorRequest, which protoc sends to its plugins [RST001]"
-    except UnicodeDecodeError:  # only protobuf's pure Python implementation minds
-        response.error = "a contract is not encoded in UTF-8 [RST007]"
+    except UnicodeDecodeError:  # in comments only protobuf's pure Python implementation minds
+        response.error = "a contract, or the name of its file, is not encoded in UTF-8 [RST007]"
     except OptionError as error:
         response.error = f"--restate_opt: {error} [RST004]"
     except FlavourError as error:

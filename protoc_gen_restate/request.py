@@ -67,16 +67,22 @@ def read(data: bytes) -> Request:
 
     Raises:
         DecodeError: it is damaged.
+        UnicodeDecodeError: a name in it is not in UTF-8.
     """
     request = _narrowed().FromString(data)
-    return Request(request.parameter, tuple(request.file_to_generate), tuple(map(_file, request.proto_file)))
+    return Request(_text(request.parameter), tuple(map(_text, request.file_to_generate)), tuple(map(_file, request.proto_file)))
+
+
+def _text(text: str | bytes) -> str:
+    """Protobuf gives what it cannot decode as bytes."""
+    return text if isinstance(text, str) else text.decode()
 
 
 def _file(file: Any) -> RawFile:
     # Cleared, it is on its own: it stays what it is, and is no part of the file any more.
     locations = file.source_code_info.location
     file.ClearField("source_code_info")
-    return RawFile(file.name, file.package, file.SerializeToString(), locations)
+    return RawFile(_text(file.name), _text(file.package), file.SerializeToString(), locations)
 
 
 def _narrowed() -> Any:

@@ -98,6 +98,13 @@ def test_comments_in_another_encoding_do_no_harm() -> None:
     assert bool(response.file) != response.error.endswith("[RST007]")
 
 
+@pytest.mark.parametrize("name", [b"services/shop.proto", b"dev/restate/ext.proto", b"google/protobuf/descriptor.proto"])
+def test_names_of_files_in_another_encoding_give_a_clear_error(name: bytes) -> None:
+    assert name in REQUEST
+    response = answer(REQUEST.replace(name, b"\xe9" + name[1:]))
+    assert response.error.endswith("[RST007]")
+
+
 @pytest.mark.parametrize("module", ["argparse", "importlib.metadata", "jinja2", "pluggy"])
 def test_nothing_is_loaded_before_it_is_needed(module: str) -> None:
     program = f"import protoc_gen_restate.plugin, protoc_gen_restate.__main__, sys; sys.exit({module!r} in sys.modules)"
