@@ -438,9 +438,10 @@ RULES = (
         "RST128",
         "Shipped files have their own names",
         "A copy of `dev/restate/ext.proto` or `options.proto` at another path declares the same things again, which protobuf refuses "
-        "within one process: the program would not start. Import the files by their own names; the folder from `--include` has them.",
+        "in a process that has both, as a runtime with an ingress does. Import the files by their own names; the folder from `--include` "
+        "has them.",
         _copies,
-        Level.ERROR,
+        Level.WARNING,
     ),
 )
 """The rules, in the order of their codes."""
