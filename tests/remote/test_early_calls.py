@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from sample.v1.sample_pb2 import AddRequest, CounterKey, Text
-from sample.v1.sample_restate import CounterClient, LedgerClient
+from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
 from dev.restate import wire_pb2 as wire
 from restate_runtime import Code, TerminalError
@@ -16,7 +16,7 @@ from restate_runtime.app import bare_app
 from restate_runtime.engine.remote.frames import MessageType
 from restate_runtime.engine.storage.offline import examine
 
-from ..durability.harness import app, until_status
+from ..durability.harness import app, until, until_status
 from .conftest import OPTIONS
 from .hostile import Hostile, frames, hostile
 
@@ -112,3 +112,34 @@ async def test_a_request_that_is_none(tmp_path: Path) -> None:
         (result,) = [frame.message for frame in replayed if frame.type is T.CALL_COMPLETION]
         assert "the request is no sample.v1.Text" in result.failure.message
         assert not runtime.inspector.invocations(service="sample.v1.Echo")
+
+
+@pytest.mark.rule("R20")
+async def test_a_service_that_moves_to_an_endpoint(tmp_path: Path) -> None:
+    """What made calls in this process cannot be replayed elsewhere: it waits for somebody, and goes on where it began."""
+    ids: list[str] = []
+
+    async def script(ctx: Any, _: str) -> str:
+        await EchoClient(ctx).call(Text(text="a"))
+        awakeable = ctx.awakeable(str)
+        await ctx.run("publish", lambda: ids.append(awakeable.id))
+        return str(await awakeable)
+
+    async with app(script).start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+        id = await EchoClient(runtime).script.in_background(Text(text="x")).invocation_id()
+        await until(lambda: ids)
+    async with hostile({"Script": [frames(*END)], "Call": [frames(*END)]}) as endpoint:
+        endpoint.manifest["services"] = [
+            {"name": "sample.v1.Echo", "ty": "SERVICE", "handlers": [{"name": name} for name in endpoint.answers]}
+        ]
+        async with bare_app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+            (deployment,) = [await runtime.register_deployment(endpoint.url, http1=True)]
+            await runtime.resolve_awakeable(ids[0], "done")
+            row = await until_status(runtime, id, "paused")
+            assert row["last_failure_error_code"] == "RT0301"
+            assert "bind the service in the App again" in row["last_failure"]
+            assert not endpoint.attempts
+            await runtime.remove_deployment(deployment["id"], force=True)
+    async with app(script).start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+        await runtime.resume(id)
+        assert (await runtime.invocation(id).result()).text == "done"

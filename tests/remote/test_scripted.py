@@ -321,8 +321,10 @@ async def test_awakeables(script: Script) -> None:
 # --- cancelling and killing
 
 
-@pytest.mark.parametrize("blocked", ["call", "sleep", "awakeable", "signal", "all"])
-@pytest.mark.parametrize("by_handler", [False, True])
+@pytest.mark.parametrize(
+    ("blocked", "by_handler"),
+    [("call", False), ("call", True), ("sleep", False), ("awakeable", True), ("signal", False), ("all", True)],
+)
 async def test_cancelling_what_waits(script: Script, runtime: Any, blocked: str, by_handler: bool) -> None:
     inner = Script(runtime)
     steps: list[list[Any]] = [["publish_self"]]

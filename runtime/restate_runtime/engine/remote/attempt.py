@@ -93,6 +93,8 @@ class RemoteAttempt:
             return
         self._stream = stream
         self._begin(stream)
+        if self.dead:
+            return
         await stream.drain()
         while not self._ended:
             frame = await stream.receive()
@@ -112,6 +114,11 @@ class RemoteAttempt:
         """The start and the journal as far as it is on disk."""
         invocation = self.invocation
         journal = self.journal
+        if any(id == 0 for command in journal.commands for id, _ in completions(command)):
+            text = f"it made calls in this process before {invocation.target.service} was moved to {self.deployment.address.url}"
+            text += ", and an endpoint cannot replay them: bind the service in the App again until it is completed, or kill it"
+            self._driver.step(Pause(invocation.seq, self.token, "RT0301", text))
+            return
         frames = [self._translator.frame(command) for command in journal.commands]
         for command in journal.commands:
             self._note_completions(command)
