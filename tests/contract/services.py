@@ -175,12 +175,15 @@ class Stream(StreamBase):
 
 
 def make_app(release: str = FIRST) -> App:
-    """The App of the suite: failed attempts are retried fast, and few times. The ticket shop of the examples is in it."""
+    """The App of the suite: failed attempts are retried fast, and few times. The ticket shop of the examples is in it.
+
+    On a cluster an endpoint that is not there costs attempts: they last for as long as a restart of it takes.
+    """
     from outside import MailServer, PaymentProvider
     from services import BoxOffice, Checkout, TicketService, UserSession
 
     retry = RetryPolicy(
-        initial_interval=timedelta(milliseconds=2), max_interval=timedelta(milliseconds=20), max_attempts=4, on_exhausted=OnExhausted.PAUSE
+        initial_interval=timedelta(milliseconds=50), max_interval=timedelta(milliseconds=400), max_attempts=4, on_exhausted=OnExhausted.PAUSE
     )
     world = Path(os.environ[OUTSIDE])
     checkout = Checkout(PaymentProvider(world), MailServer(world), retry=RetryPolicy(initial_interval=timedelta(milliseconds=1)))

@@ -43,7 +43,7 @@ async def test_a_call_to_a_service_that_is_missing_waits_for_it(running: Running
     assert caught.value.code is Code.NOT_FOUND, "outside there is nobody to wait"
     id = await send(running.caller, calls_what_is_missing, key).invocation_id()
     await until(Outside(key).lines)
-    await asyncio.sleep(0.1)  # time for more attempts than the policy has
+    await asyncio.sleep(0.6)  # time for more attempts than the policy has
     await running.release("second")
     assert await answer_of(running.caller, id) == key
 
