@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from restate_runtime.statuses import code_of
 from .endpoints import Served
 from .engines import Outer, Running
 from .server import Server, find_server
+from .services import make_app
 
 __all__ = ["ClusterEngine", "OnCluster"]
 
@@ -188,7 +190,7 @@ class OnCluster:
         await self.start()
 
     async def release(self, name: str) -> None:
-        self._served.append(Served(name))
+        self._served.append(Served(partial(make_app, name)))
         await self._served[-1].start()
         await self.register()
 

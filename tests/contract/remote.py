@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from restate_runtime.engine.options import load_options
 
 from .endpoints import Served
 from .engines import FAST, PORTS, Engine, Outer, Running
+from .services import make_app
 
 __all__ = ["remote"]
 
@@ -59,7 +61,7 @@ class _Remote:
         await self.start()
 
     async def release(self, name: str) -> None:
-        self._served.append(Served(name))
+        self._served.append(Served(partial(make_app, name)))
         await self._served[-1].start()
         await self.register()
 

@@ -183,7 +183,10 @@ def make_app(release: str = FIRST) -> App:
     from services import BoxOffice, Checkout, TicketService, UserSession
 
     retry = RetryPolicy(
-        initial_interval=timedelta(milliseconds=50), max_interval=timedelta(milliseconds=400), max_attempts=4, on_exhausted=OnExhausted.PAUSE
+        initial_interval=timedelta(milliseconds=50),
+        max_interval=timedelta(milliseconds=400),
+        max_attempts=4,
+        on_exhausted=OnExhausted.PAUSE,
     )
     world = Path(os.environ[OUTSIDE])
     checkout = Checkout(PaymentProvider(world), MailServer(world), retry=RetryPolicy(initial_interval=timedelta(milliseconds=1)))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +10,12 @@ import pytest
 from restate_runtime import connect
 
 from .conftest import EXAMPLE
+from .points import at_each, sample
 from .scenario import End, Scenario, end_of
 from .server import Server, looking
-from .test_snapshots import MODES, record
+from .test_snapshots import MODES, in_process, record
 
 SAMPLE = 12
-_AT_ONCE = 2
-_STUCK_S = 60
 
 
 async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: End) -> bool:
@@ -53,26 +49,7 @@ async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: En
 @pytest.mark.rule("R41")
 async def test_a_kill_at_crash_points(memory_folder: Path, mode: dict[str, Any], full: bool) -> None:
     (memory_folder / "recorded").mkdir()
-    snapshots, expected = await record(memory_folder / "recorded", mode)
-    points = list(range(1, len(snapshots) + 1))
-    if not full:
-        seed = int(os.environ.get("RESTATE_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
-        points = sorted(random.Random(seed).sample(points, SAMPLE))
-        print(f"RESTATE_TEST_SEED={seed}: points {points} of {len(snapshots)}")
-    room = asyncio.Semaphore(_AT_ONCE)
-    failures: list[str] = []
-    alive: list[int] = []
-
-    async def one(point: int) -> None:
-        async with room:
-            try:
-                async with asyncio.timeout(_STUCK_S):
-                    if not await killed_at(point, memory_folder / str(point), mode, expected):
-                        alive.append(point)
-            except Exception as error:
-                failures.append(f"point {point}: {type(error).__name__}: {error}")
-
-    await asyncio.gather(*map(one, points))
-    assert not failures, "\n".join(failures)
-    # Side effects run in threads here, so that a few more transitions may share their way; the last points need not be reached.
-    assert len(alive) <= len(points) // 10, f"it was never killed at {alive}"
+    snapshots, expected = await record(memory_folder / "recorded", in_process(mode))
+    points = sample(len(snapshots), None if full else SAMPLE)
+    # Side effects run in threads here, so that a few more transitions may share their way.
+    await at_each(points, lambda point: killed_at(point, memory_folder / str(point), mode, expected), alive=len(points) // 10)

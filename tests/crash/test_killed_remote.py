@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from restate_runtime.app import Started, bare_app
 from restate_runtime.engine.options import load_options
 
 from .conftest import EXAMPLE
+from .points import at_each, sample
 from .scenario import End, InProcess, Scenario, end_of
 from .server import Server, looking
 
 SAMPLE = 5
-_STUCK_S = 60
 _COMMAND = Path(sys.executable).with_name("restate-runtime")
 
 HTTP1 = pytest.mark.parametrize("http1", [False, True], ids=["bidirectional", "request-response"])
@@ -120,35 +119,6 @@ async def counted(endpoint: Endpoint, http1: bool) -> tuple[int, End]:
     return points, end
 
 
-def sample(points: int, full: bool) -> list[int]:
-    if full:
-        return list(range(1, points + 1))
-    seed = int(os.environ.get("RESTATE_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
-    chosen = sorted(random.Random(seed).sample(range(1, points + 1), SAMPLE))
-    print(f"RESTATE_TEST_SEED={seed}: points {chosen} of {points}")
-    return chosen
-
-
-async def at_each(points: list[int], one: Callable[[int], Awaitable[bool]]) -> None:
-    """Runs at each point; it may not be reached at a few, since times differ from run to run."""
-    failures: list[str] = []
-    alive: list[int] = []
-    room = asyncio.Semaphore(2)
-
-    async def guarded(point: int) -> None:
-        async with room:
-            try:
-                async with asyncio.timeout(_STUCK_S):
-                    if not await one(point):
-                        alive.append(point)
-            except Exception as error:
-                failures.append(f"point {point}: {type(error).__name__}: {error}")
-
-    await asyncio.gather(*map(guarded, points))
-    assert not failures, "\n".join(failures)
-    assert len(alive) <= max(1, len(points) // 5), f"nothing was killed at {alive}"
-
-
 @HTTP1
 @pytest.mark.timeout(600)
 @pytest.mark.rule("R40")
@@ -184,7 +154,8 @@ async def test_the_runtime_is_killed(endpoints: Callable[[str], Endpoint], memor
             assert await drive(server, serial=False) == expected
         return died
 
-    await at_each(sample(points, full), killed_at)
+    chosen = sample(points, None if full else SAMPLE)
+    await at_each(chosen, killed_at, alive=max(1, len(chosen) // 5))
 
 
 @HTTP1
@@ -207,4 +178,5 @@ async def test_the_endpoint_is_killed(endpoints: Callable[[str], Endpoint], http
         assert await run_with(endpoint, probe, http1) == expected
         return left <= 0
 
-    await at_each(sample(points, full), killed_at)
+    chosen = sample(points, None if full else SAMPLE)
+    await at_each(chosen, killed_at, alive=max(1, len(chosen) // 5))
