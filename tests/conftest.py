@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +58,11 @@ def runtime_options(request: pytest.FixtureRequest) -> dict[str, Any]:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the long version of a test is asked for."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What tests of texts that are no Unicode print can be sent from process to process all the same."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
