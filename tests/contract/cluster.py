@@ -156,6 +156,7 @@ class OnCluster:
 
     Attributes:
         ingress_url, admin_url: the contract's, which only the gateway has.
+        registered: ids of its deployments.
     """
 
     interrupted = False
@@ -166,7 +167,7 @@ class OnCluster:
         self._http_11 = http_11
         self._caller = ClusterCaller(server)
         self._served = [Served()]
-        self._registered: list[str] = []
+        self.registered: list[str] = []
 
     @property
     def caller(self) -> Outer:
@@ -179,7 +180,7 @@ class OnCluster:
     async def register(self) -> None:
         body = json.dumps({"uri": self._served[-1].url, "use_http_11": self._http_11}).encode()
         answer = await self._caller._request("POST", f"{self._server.admin}/deployments", body, {"content-type": "application/json"})
-        self._registered.append(json.loads(answer)["id"])
+        self.registered.append(json.loads(answer)["id"])
 
     async def stop(self) -> None:
         for served in self._served:
@@ -190,15 +191,20 @@ class OnCluster:
         await self.start()
 
     async def release(self, name: str) -> None:
+        await self.serve(name)
+        await self.register()
+
+    async def serve(self, name: str) -> str:
+        """Starts a release, whose URL it gives."""
         self._served.append(Served(partial(make_app, name)))
         await self._served[-1].start()
-        await self.register()
+        return self._served[-1].url
 
     async def close(self) -> None:
         """Leaves nothing behind: other tests have the same server."""
         await self._caller.end_everything()
         await self.stop()
-        for deployment in self._registered:
+        for deployment in self.registered:
             await self._caller._request("DELETE", f"{self._server.admin}/deployments/{deployment}?force=true")
         await self._caller.close()
 

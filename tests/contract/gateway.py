@@ -22,6 +22,7 @@ class ThroughGateway:
     def __init__(self, behind: OnCluster, front: Gateway, connection: Any, *, interrupted: bool = False) -> None:
         self.interrupted = interrupted
         self._behind = behind
+        self._front = front
         self._connection = connection
         self.ingress_url = front.ingress_url
         self.admin_url = front.admin_url
@@ -35,7 +36,9 @@ class ThroughGateway:
         await self._behind.restart()
 
     async def release(self, name: str) -> None:
-        await self._behind.release(name)
+        # Through the gateway, which finds a node that is there.
+        row = await self._front.engine.register_deployment(await self._behind.serve(name))
+        self._behind.registered.append(row["id"])
 
 
 class GatewayEngine(ClusterEngine):
