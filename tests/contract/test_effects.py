@@ -272,7 +272,7 @@ async def uses_its_context_in_an_effect(ctx: Any, key: str) -> str:
 async def test_a_context_inside_an_effect_fails_the_attempt_and_not_the_effect(running: Running, key: str) -> None:
     handle = send(running.caller, uses_its_context_in_an_effect, key, key=key)
     await reached(handle, "paused")
-    assert len(Outside(key).lines()) == 4
+    check_times(running, len(Outside(key).lines()), 4)
     Outside(f"{key}-mended").write("mended")
     await resume(running, await handle.invocation_id())
     assert answer(await handle.result()) == "mended"
