@@ -71,8 +71,10 @@ def tests(session: nox.Session) -> None:
     if missing and session.python == PYTHONS[0]:
         session.warn(f"skipped: Python {', '.join(missing)}: not on this machine")
     session.install("-e", ".[codegen]", *GROUPS["test"])
-    # Many tests wait more than they compute. Neighbours stay together, so that servers are started once.
-    session.run("python", "-m", "pytest", "--runtime-mode=all", "--numprocesses=auto", "--dist=worksteal", *session.posargs)
+    # Many tests wait more than they compute. Neighbours stay together, so that servers are started once. A machine that is busy
+    # with all of them may be slow: what hangs is found all the same.
+    side_by_side = ["--numprocesses=auto", "--dist=worksteal", "--timeout=180"]
+    session.run("python", "-m", "pytest", "--runtime-mode=all", *side_by_side, *session.posargs)
 
 
 @nox.session

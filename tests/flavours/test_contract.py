@@ -30,7 +30,20 @@ def test_the_contract_suite_passes(flavour: str, tmp_path: Path) -> None:
     engines = [argument for engine in ENGINES for argument in ("--engine", engine)]
     quietly = ["--matrix", str(tmp_path / "matrix")]  # how long an engine may take is no question here
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "contract_suite", "tests/contract", *engines, *quietly],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "contract_suite",
+            "--timeout=180",
+            "tests/contract",
+            *engines,
+            *quietly,
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(HERE), "CONTRACT_GENERATED": str(tmp_path)},
         capture_output=True,
