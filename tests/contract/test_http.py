@@ -13,7 +13,8 @@ from sample.v1.sample_pb2 import AddRequest, Number, Text
 from yarl import URL
 
 from .engines import WITH_INGRESS, Running, reached
-from .services import Outside, line, script
+from .services import line
+from .test_calls import waits_to_be_told
 from .test_errors import fails
 from .test_state import told, waits_for
 
@@ -84,16 +85,9 @@ async def test_an_idempotency_key_makes_one_invocation(ask: Ask, key: str) -> No
     assert await value_of(ask, key) == "3"
 
 
-@script
-async def waits_and_answers(ctx: Any, key: str) -> str:
-    awakeable = ctx.awakeable(str)
-    await ctx.run("tell", lambda: Outside(key).write(awakeable.id), type=int)
-    return str(await awakeable)
-
-
 @pytest.mark.rule("R32")
 async def test_background_calls_and_their_results(ask: Ask, key: str) -> None:
-    reply = await ask(f"{SCRIPT}/send", {"text": line(waits_and_answers, key)})
+    reply = await ask(f"{SCRIPT}/send", {"text": line(waits_to_be_told, key)})
     id = reply.json["invocationId"]
     assert (reply.status, reply.headers["x-restate-id"]) == (202, id)
     assert (await ask(f"/restate/invocation/{id}/output", verb="GET")).status == 470
@@ -168,7 +162,7 @@ async def test_the_built_in_services(ask: Ask, key: str) -> None:
     id = (await ask("/dev.restate.Ingress/Invoke", given)).json["id"]
     assert (await ask(f"/restate/invocation/{id}/attach", verb="GET")).json == {"value": "3"}
 
-    id = (await ask(f"{SCRIPT}/send", {"text": line(waits_and_answers, key)})).json["invocationId"]
+    id = (await ask(f"{SCRIPT}/send", {"text": line(waits_to_be_told, key)})).json["invocationId"]
     resolve = {"id": await told(key), "jsonResult": "yes"}
     assert (await ask("/dev.restate.Awakeables/Resolve", resolve)).status == 200
     assert (await ask(f"/restate/invocation/{id}/attach", verb="GET")).json == {"text": '"yes"'}
