@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import descriptor_pool, message_factory
+from .protobuf import DescriptorPool, message_class
+
+if TYPE_CHECKING:
+    from google.protobuf import descriptor as _descriptor
 
 __all__ = ["ANNOTATIONS", "Annotation", "Annotations", "Place", "reference"]
 
@@ -26,8 +27,7 @@ class Place(enum.Enum):
     FIELD = "google.protobuf.FieldOptions"
 
 
-@dataclass(frozen=True, slots=True)
-class Annotation:
+class Annotation(NamedTuple):
     """One option.
 
     Attributes:
@@ -137,11 +137,11 @@ ANNOTATIONS = (
 """Every option that the generator reads, in the order of the reference page."""
 
 
-@dataclass(frozen=True)
 class Annotations:
     """Reads our options through the extensions of one pool."""
 
-    pool: descriptor_pool.DescriptorPool
+    def __init__(self, pool: DescriptorPool) -> None:
+        self._pool = pool
 
     def of(self, place: Place, proto: Any) -> Mapping[str, Any]:
         """Our options that are set, by full name: numbers, truth values, messages, lists of messages, and enum values by their names.
@@ -157,7 +157,7 @@ class Annotations:
             return {}
         owner = next(iter(extensions.values())).containing_type
         assert owner is not None
-        linked = message_factory.GetMessageClass(owner).FromString(proto.options.SerializeToString())
+        linked = message_class(owner).FromString(proto.options.SerializeToString())
         # A value alone would not do: zero, the default, is a real type.
         return {item.full_name: _value(item, value) for item, value in linked.ListFields() if item.full_name in extensions}
 
@@ -177,14 +177,14 @@ class Annotations:
         found: dict[Place, dict[str, _descriptor.FieldDescriptor]] = {place: {} for place in Place}
         for annotation in ANNOTATIONS:
             try:
-                extension = self.pool.FindExtensionByName(annotation.name)
+                extension = self._pool.FindExtensionByName(annotation.name)
             except KeyError:
                 continue
             owner = extension.containing_type
             if extension.number == annotation.number and owner is not None and owner.full_name == annotation.place.value:
                 found[annotation.place][annotation.name] = extension
                 if extension.message_type is not None:
-                    message_factory.GetMessageClass(extension.message_type)  # protobuf in pure Python does not make it by itself
+                    message_class(extension.message_type)  # protobuf in pure Python does not make it by itself
         return found
 
 

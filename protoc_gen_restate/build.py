@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import descriptor_pb2
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from . import naming
 from .annotations import Place
 from .load import Loaded
 from .model import Contract, FieldRole, File, InputField, Message, Method, Service, ServiceKind
+from .protobuf import FieldDescriptorProto
 from .settings import call_options, handler_type, is_shared, service_type, states
 from .shipped import SHIPPED, is_shipped
 from .source import SourceMap
 
+if TYPE_CHECKING:
+    from google.protobuf import descriptor as _descriptor
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptorProto
+
 __all__ = ["build"]
 
 # Field numbers in descriptor.proto, which paths of SourceCodeInfo are made of.
-_PACKAGE, _MESSAGE, _SERVICE, _SYNTAX, _EDITION = 2, 4, 6, 12, 14
-_NESTED, _FIELD, _METHOD, _INPUT = 3, 2, 2, 2
+_PACKAGE, _SERVICE, _SYNTAX, _EDITION = 2, 6, 12, 14
+_FIELD, _METHOD, _INPUT = 2, 2, 2
 
 # TYPE_STRING -> string; the linked descriptor has the number only.
-_SCALARS = {kind.number: kind.name.removeprefix("TYPE_").lower() for kind in descriptor_pb2.FieldDescriptorProto.Type.DESCRIPTOR.values}
+_SCALARS = {kind.number: kind.name.removeprefix("TYPE_").lower() for kind in FieldDescriptorProto.Type.DESCRIPTOR.values}
 
 
 def build(loaded: Loaded, names: Iterable[str], default_kind: ServiceKind | None = None, sync_clients: bool = True) -> Contract:
@@ -67,7 +70,7 @@ class _Builder:
             deprecated=proto.options.deprecated,
         )
 
-    def _service(self, file: _descriptor.FileDescriptor, proto: descriptor_pb2.FileDescriptorProto, index: int) -> Service | None:
+    def _service(self, file: _descriptor.FileDescriptor, proto: FileDescriptorProto, index: int) -> Service | None:
         """The model of a service; `None` where it is left alone."""
         raw = proto.service[index]
         given = self._loaded.annotations.of(Place.SERVICE, raw)
@@ -106,7 +109,7 @@ class _Builder:
     def _method(
         self,
         linked: _descriptor.MethodDescriptor,
-        proto: descriptor_pb2.MethodDescriptorProto,
+        proto: MethodDescriptorProto,
         source: SourceMap,
         path: tuple[int, ...],
         kind: ServiceKind | None,
@@ -132,14 +135,13 @@ class _Builder:
         name = linked.full_name
         if name not in self._messages:
             chain = _outermost_first(linked)
-            path = tuple(part.name for part in chain)
             self._messages[name] = Message(
                 full_name=name,
                 file=linked.file.name,
-                path=path,
-                fields=tuple(self._fields(linked, path)),
+                path=tuple(part.name for part in chain),
+                fields=tuple(self._fields(linked)),
                 deprecated=self._file_is_deprecated(linked.file)
-                or any(part.has_options and part.GetOptions().deprecated for part in chain),
+                or any(part.has_options and self._loaded.message(part)[1].options.deprecated for part in chain),
             )
         return self._messages[name]
 
@@ -154,50 +156,38 @@ class _Builder:
 
     def _file_is_deprecated(self, file: _descriptor.FileDescriptor) -> bool:
         if file.name not in self._deprecated:
-            self._deprecated[file.name] = file.GetOptions().deprecated
+            self._deprecated[file.name] = file.has_options and self._loaded.proto(file.name).options.deprecated
         return self._deprecated[file.name]
 
-    def _fields(self, linked: _descriptor.Descriptor, path: Sequence[str]) -> Iterator[InputField]:
+    def _fields(self, linked: _descriptor.Descriptor) -> Iterator[InputField]:
         """The annotated fields of a message."""
         annotations = self._loaded.annotations
         if not annotations.can_stand(Place.FIELD):
             return
-        numbers, proto = _find(self._loaded.proto(linked.file.name).message_type, path)
+        path, proto = self._loaded.message(linked)
         for index, (item, raw) in enumerate(zip(linked.fields, proto.field, strict=True)):
             named = annotations.of(Place.FIELD, raw).get("dev.restate.ext.field")
             role = next((role for role in FieldRole if role.name == named), None)
             if role is not None:
                 yield InputField(
                     name=item.name,
-                    type=_type(item, raw),
+                    type=self._type(item, raw),
                     role=role,
                     in_oneof=raw.HasField("oneof_index") and not raw.proto3_optional,
-                    location=self._loaded.source(linked.file.name).location(*numbers, _FIELD, index),
+                    location=self._loaded.source(linked.file.name).location(*path, _FIELD, index),
                 )
+
+    def _type(self, item: _descriptor.FieldDescriptor, raw: FieldDescriptorProto) -> str:
+        """The field's type as a .proto spells it."""
+        message = item.message_type
+        if message is not None and self._loaded.is_map_entry(message):
+            key, value = (message.fields_by_name[name] for name in ("key", "value"))
+            return f"map<{_element(key)}, {_element(value)}>"
+        return f"repeated {_element(item)}" if raw.label == raw.LABEL_REPEATED else _element(item)
 
 
 def _outermost_first(message: _descriptor.Descriptor) -> list[_descriptor.Descriptor]:
     return [*_outermost_first(message.containing_type), message] if message.containing_type is not None else [message]
-
-
-def _find(
-    siblings: Sequence[descriptor_pb2.DescriptorProto], names: Sequence[str], number: int = _MESSAGE
-) -> tuple[tuple[int, ...], descriptor_pb2.DescriptorProto]:
-    """The message of that name, outermost part first, with its path in SourceCodeInfo."""
-    index = next(index for index, proto in enumerate(siblings) if proto.name == names[0])
-    if len(names) == 1:
-        return (number, index), siblings[index]
-    path, found = _find(siblings[index].nested_type, names[1:], _NESTED)
-    return (number, index, *path), found
-
-
-def _type(item: _descriptor.FieldDescriptor, raw: descriptor_pb2.FieldDescriptorProto) -> str:
-    """The field's type as a .proto spells it."""
-    message = item.message_type
-    if message is not None and message.GetOptions().map_entry:
-        key, value = (message.fields_by_name[name] for name in ("key", "value"))
-        return f"map<{_element(key)}, {_element(value)}>"
-    return f"repeated {_element(item)}" if raw.label == raw.LABEL_REPEATED else _element(item)
 
 
 def _element(item: _descriptor.FieldDescriptor) -> str:

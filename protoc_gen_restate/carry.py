@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from google.protobuf import descriptor_pb2
-
 from .load import Loaded
+from .protobuf import FileDescriptorSet
 
 __all__ = ["carried"]
 
@@ -18,7 +17,7 @@ _WELL_KNOWN = frozenset(
 
 def carried(loaded: Loaded, name: str) -> bytes:
     """A FileDescriptorSet with that file and what it imports, dependencies first, without comments and protobuf's own files."""
-    files = descriptor_pb2.FileDescriptorSet()
+    files = FileDescriptorSet()
     seen: set[str] = set(_WELL_KNOWN)
 
     def add(name: str) -> None:

@@ -7,8 +7,8 @@ these hooks and marked with `hookimpl`. The option `plugins=NAME` loads it; `mes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pluggy
 
@@ -28,8 +28,7 @@ Render = Callable[..., str]
 """`render("page.md.j2", service=...)`: the text that a template gives, from the folders of plugins and `templates=`, with our filters."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputFile:
+class OutputFile(NamedTuple):
     """A file that a plugin adds, or a text for an insertion point.
 
     Attributes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, count
 
@@ -26,7 +25,6 @@ class Section(enum.IntEnum):
     LOCAL = 4
 
 
-@dataclass(slots=True)
 class ImportTable:
     """Hands out aliases.
 
@@ -34,11 +32,12 @@ class ImportTable:
         taken: every name that the module defines or uses by itself; no alias is one of them.
     """
 
-    taken: set[str]
-    _plain: dict[str, tuple[Section, str]] = field(default_factory=dict)
-    _from: dict[tuple[str, str], tuple[Section, str]] = field(default_factory=dict)
-    _dynamic: dict[str, str] = field(default_factory=dict)
-    _importlib: str = "importlib"
+    def __init__(self, taken: set[str]) -> None:
+        self.taken = taken
+        self._plain: dict[str, tuple[Section, str]] = {}
+        self._from: dict[tuple[str, str], tuple[Section, str]] = {}
+        self._dynamic: dict[str, str] = {}
+        self._importlib = "importlib"
 
     def module(self, name: str, section: Section, alias: str | None = None) -> str:
         """`import name as alias`; the name that it has in the module."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .imports import Section
 from .naming import output_name
@@ -11,8 +11,7 @@ from .options import ImportStyle, Options
 __all__ = ["Layout"]
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The view from one generated module.
 
     Attributes:

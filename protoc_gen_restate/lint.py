@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from . import option_rules
 from .model import Contract, FieldRole, File, Finding, InputField, Level, Location, Message, Method, Service, ServiceKind
@@ -18,8 +17,7 @@ T = TypeVar("T")
 Problem = tuple[Location, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule.
 
     Attributes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from .imports import ImportTable, Section
 from .model import CallOptions, Retry
@@ -11,8 +11,7 @@ from .model import CallOptions, Retry
 __all__ = ["Literals"]
 
 
-@dataclass(frozen=True, slots=True)
-class Literals:
+class Literals(NamedTuple):
     """Writes expressions for one module.
 
     Attributes:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
-
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import descriptor_pb2, descriptor_pool
+from typing import TYPE_CHECKING
 
 from .annotations import ANNOTATIONS, Annotations
 from .model import Finding, Location
+from .protobuf import DescriptorPool
 from .request import RawFile
 from .source import SourceMap
+
+if TYPE_CHECKING:
+    from google.protobuf import descriptor as _descriptor
+    from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
 __all__ = ["LoadError", "Loaded", "load"]
 
 # Field numbers in descriptor.proto, which paths of SourceCodeInfo are made of.
-_MESSAGE, _EXTENSION, _ONEOF = 4, 7, 8
+_MESSAGE, _NESTED, _EXTENSION, _ONEOF = 4, 3, 7, 8
 # Packages of the shipped contracts.
 _OURS = {"dev.restate", *(annotation.package for annotation in ANNOTATIONS)}
 
@@ -30,14 +32,14 @@ class LoadError(Exception):
         self.findings = findings
 
 
-@dataclass(frozen=True)
 class Loaded:
     """The linked files of a request, by their names."""
 
-    pool: descriptor_pool.DescriptorPool
-    files: Mapping[str, RawFile]
-    linked: Mapping[str, _descriptor.FileDescriptor]
-    _sources: dict[str, SourceMap] = field(default_factory=dict)
+    def __init__(self, pool: DescriptorPool, files: Mapping[str, RawFile], linked: Mapping[str, _descriptor.FileDescriptor]) -> None:
+        self.pool = pool
+        self.files = files
+        self._linked = linked
+        self._sources: dict[str, SourceMap] = {}
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -45,11 +47,26 @@ class Loaded:
 
     def file(self, name: str) -> _descriptor.FileDescriptor:
         """The linked file of that name."""
-        return self.linked[name]
+        return self._linked[name]
 
-    def proto(self, name: str) -> descriptor_pb2.FileDescriptorProto:
+    def proto(self, name: str) -> FileDescriptorProto:
         """The file of that name as it came, without source info."""
         return self.files[name].proto
+
+    def message(self, linked: _descriptor.Descriptor) -> tuple[tuple[int, ...], DescriptorProto]:
+        """A message as it came, with its path in SourceCodeInfo."""
+        path: tuple[int, ...] = ()
+        if linked.containing_type is None:
+            number, siblings = _MESSAGE, self.proto(linked.file.name).message_type
+        else:
+            path, outer = self.message(linked.containing_type)
+            number, siblings = _NESTED, outer.nested_type
+        index = next(index for index, proto in enumerate(siblings) if proto.name == linked.name)
+        return (*path, number, index), siblings[index]
+
+    def is_map_entry(self, linked: _descriptor.Descriptor) -> bool:
+        """protoc made that message, for a map."""
+        return linked.has_options and self.message(linked)[1].options.map_entry
 
     def source(self, name: str) -> SourceMap:
         """Places and comments of the file of that name."""
@@ -66,7 +83,7 @@ def load(files: Iterable[RawFile]) -> Loaded:
         DecodeError: one of them is damaged.
     """
     by_name = {file.name: file for file in files}
-    pool = descriptor_pool.DescriptorPool()
+    pool = DescriptorPool()
     linked: dict[str, _descriptor.FileDescriptor] = {}
     findings: list[Finding] = []
     faulty: set[str] = set()

@@ -1,11 +1,15 @@
-"""What the rest of the pipeline knows of a contract: frozen values, free of protobuf's own types."""
+"""What the rest of the pipeline knows of a contract: frozen values, free of protobuf's own types.
 
-from __future__ import annotations
+They are named tuples, as the generator's other values are: dataclasses take longer to load and to make than a small contract takes in all.
+Where they are many, no `from __future__ import annotations` leaves their types as strings, each of which would be compiled.
+`contract._replace(files=...)` is how a plugin changes one.
+"""
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
+from typing import NamedTuple
 
 __all__ = [
     "CallOptions",
@@ -42,8 +46,7 @@ class FieldRole(enum.Enum):
     EVENT_METADATA = 2
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Location:
+class Location(NamedTuple):
     """A place in a .proto file; lines and columns count from 1."""
 
     file: str
@@ -63,8 +66,7 @@ class Level(enum.Enum):
     WARNING = "a warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One violated rule."""
 
     location: Location
@@ -76,8 +78,7 @@ class Finding:
         return f"{self.location}: {self.message} [{self.code}]"
 
 
-@dataclass(frozen=True, slots=True)
-class InputField:
+class InputField(NamedTuple):
     """A top-level field of an input message that carries a role.
 
     Attributes:
@@ -95,8 +96,7 @@ class InputField:
     location: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message that is some rpc's input or output.
 
     Attributes:
@@ -137,8 +137,7 @@ class Scalar(enum.Enum):
         self.python = python
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """What a contract fixes of a retry policy; `None` for what it leaves out.
 
     Attributes:
@@ -154,8 +153,7 @@ class Retry:
     fails: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """What a contract says of the invocations of a service or an rpc; `None` for what it leaves out.
 
     Attributes:
@@ -166,11 +164,10 @@ class CallOptions:
     retry: Retry | None = None
     inactivity_timeout: timedelta | None = None
     retention: timedelta | None = None
-    locations: Mapping[str, Location] = field(default_factory=dict)
+    locations: Mapping[str, Location] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class StateEntry:
+class StateEntry(NamedTuple):
     """One declared state of a service.
 
     Attributes:
@@ -190,8 +187,7 @@ class StateEntry:
     location: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """One rpc.
 
     Attributes:
@@ -223,8 +219,7 @@ class Method:
     deprecated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(NamedTuple):
     """One service to generate for.
 
     Attributes:
@@ -283,8 +278,7 @@ class Service:
         return (*own, *shared, f"{stem}Base", f"{stem}Client", f"{stem}SyncClient")
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """One .proto file to generate for.
 
     Attributes:
@@ -306,8 +300,7 @@ class File:
     deprecated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(NamedTuple):
     """Everything that one request asks for.
 
     Attributes:

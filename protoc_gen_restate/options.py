@@ -1,15 +1,12 @@
 """Options of the plugin: `--restate_opt=KEY=VALUE`, several separated by commas.
 
-One dataclass is the parser, `--help` and the reference page.
+One table is the parser, `--help` and the reference page.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model import ServiceKind
 from .naming import is_plain
@@ -77,13 +74,6 @@ class LintLevel(enum.Enum):
     OFF = "off"
 
 
-def _option(default: Any, meaning: str, values: str, read: Callable[[str], Any]) -> Any:
-    metadata = {"meaning": meaning, "values": values, "read": read}
-    if default is dict:
-        return dataclasses.field(default_factory=dict, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
 def _choice(choices: type[enum.Enum]) -> Callable[[str], enum.Enum]:
     def read(text: str) -> enum.Enum:
         try:
@@ -126,7 +116,7 @@ def _suffix(text: str) -> str:
     return text
 
 
-def _folder(text: str) -> Path:
+def _folder(text: str) -> "Path":
     from pathlib import Path  # like others below: it takes longer to load than most runs need for their options
 
     folder = Path(text)
@@ -139,66 +129,82 @@ def _names(choices: type[enum.Enum]) -> str:
     return ", ".join(f"`{choice.value}`" for choice in choices)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The options with their defaults; each field is one option, apart from `modules`, whose options are called `M<file>`."""
 
-    messages: str = _option(
-        "protobuf",
+    messages: str = "protobuf"
+    empty: EmptyMessages = EmptyMessages.OMIT
+    unimplemented: Unimplemented = Unimplemented.ABSTRACT
+    sync: SyncClients = SyncClients.ON
+    imports: ImportStyle | None = None
+    package_prefix: str = ""
+    modules: Mapping[str, str] = MappingProxyType({})
+    suffix: str = "_restate"
+    init_files: bool = False
+    require_service_type: bool = True
+    default_service_type: ServiceKind = ServiceKind.UNKEYED
+    lint: LintLevel = LintLevel.ERROR
+    templates: "Path | None" = None
+    plugins: tuple[str, ...] = ()
+
+
+class _Option(NamedTuple):
+    """One option: what it means, what it takes, and what makes a value of its text, or raises OptionError."""
+
+    meaning: str
+    values: str
+    read: Callable[[str], Any]
+
+
+# One for each field of `Options`, in their order.
+_OPTIONS = {
+    "messages": _Option(
         "whose message classes generated code speaks of: google.protobuf's, betterproto 2.0.0b7's, betterproto2's, or those of a plugin",
         "`protobuf`, `betterproto`, `betterproto2`, or a plugin's",
         _word,
-    )
-    empty: EmptyMessages = _option(
-        EmptyMessages.OMIT,
+    ),
+    "empty": _Option(
         "whether `google.protobuf.Empty` is left out: no parameter as a request, `None` as a response",
         _names(EmptyMessages),
         _choice(EmptyMessages),
-    )
-    unimplemented: Unimplemented = _option(
-        Unimplemented.ABSTRACT,
+    ),
+    "unimplemented": _Option(
         "whether bases are abstract, or rpcs that a service leaves out fail with UNIMPLEMENTED",
         _names(Unimplemented),
         _choice(Unimplemented),
-    )
-    sync: SyncClients = _option(
-        SyncClients.ON,
+    ),
+    "sync": _Option(
         "whether there are clients for code without an event loop, `...SyncClient`",
         _names(SyncClients),
         _choice(SyncClients),
-    )
-    imports: ImportStyle | None = _option(
-        None,
+    ),
+    "imports": _Option(
         "how message classes are imported; `absolute` unless the library's own code needs to be in a package, as betterproto's does",
         _names(ImportStyle),
         _choice(ImportStyle),
-    )
-    package_prefix: str = _option("", "the package that the output folder is, for absolute imports", "`acme.gen`", _module)
-    modules: Mapping[str, str] = _option(dict, "the module with the messages of that .proto file", "`M<file>=acme.cart_pb2`", _module)
-    suffix: str = _option("_restate", "the end of generated modules' names", "`_restate`", _suffix)
-    init_files: bool = _option(False, "whether folders of generated modules get an `__init__.py`", "`true`, `false`", _flag)
-    require_service_type: bool = _option(
-        True,
+    ),
+    "package_prefix": _Option("the package that the output folder is, for absolute imports", "`acme.gen`", _module),
+    "modules": _Option("the module with the messages of that .proto file", "`M<file>=acme.cart_pb2`", _module),
+    "suffix": _Option("the end of generated modules' names", "`_restate`", _suffix),
+    "init_files": _Option("whether folders of generated modules get an `__init__.py`", "`true`, `false`", _flag),
+    "require_service_type": _Option(
         "whether services without `service_type` are left alone; otherwise they are of `default_service_type`",
         "`true`, `false`",
         _flag,
-    )
-    default_service_type: ServiceKind = _option(
-        ServiceKind.UNKEYED,
+    ),
+    "default_service_type": _Option(
         "what services without `service_type` are",
         ", ".join(f"`{name}`" for name in ServiceKind.__members__),
         _kind,
-    )
-    lint: LintLevel = _option(
-        LintLevel.ERROR,
+    ),
+    "lint": _Option(
         "what becomes of findings of rules that code can be generated in spite of; the [page of rules](lint.md) says which these are",
         _names(LintLevel),
         _choice(LintLevel),
-    )
-    templates: Path | None = _option(None, "a folder with templates that replace those of the same name", "a folder", _folder)
-    plugins: tuple[str, ...] = _option(
-        (), "an installed plugin, or a module that is one; several with one `plugins=` each", "a name", _word
-    )
+    ),
+    "templates": _Option("a folder with templates that replace those of the same name", "a folder", _folder),
+    "plugins": _Option("an installed plugin, or a module that is one; several with one `plugins=` each", "a name", _word),
+}
 
 
 _MAPPED = "M"
@@ -210,7 +216,7 @@ def parse(parameter: str) -> Options:
     Raises:
         OptionError: an unknown key, a missing or unknown value, a key given twice, or options that exclude each other.
     """
-    known = {item.name: item for item in dataclasses.fields(Options) if item.name != "modules"}
+    known = _OPTIONS.keys() - {"modules"}
     values: dict[str, Any] = {}
     modules: dict[str, str] = {}
     plugins: list[str] = []
@@ -227,7 +233,7 @@ def parse(parameter: str) -> Options:
         elif key in values:
             raise OptionError(f"option '{key}' is given twice")
         else:
-            values[key] = _read(key, text, known[key].metadata["read"])
+            values[key] = _read(key, text, _OPTIONS[key].read)
     options = Options(**values, modules=modules, plugins=tuple(dict.fromkeys(plugins)))
     if options.package_prefix and options.imports is ImportStyle.RELATIVE:
         raise OptionError("option 'package_prefix' is for absolute imports, and 'imports' is 'relative'")
@@ -260,14 +266,10 @@ def _listed(names: Iterable[str]) -> str:
 
 def _rows() -> list[tuple[str, str, str, str]]:
     """Name, values, default and meaning of every option."""
+    defaults = Options._field_defaults
     return [
-        (
-            "M<file>" if item.name == "modules" else item.name,
-            item.metadata["values"],
-            _shown(item.default),
-            item.metadata["meaning"],
-        )
-        for item in dataclasses.fields(Options)
+        ("M<file>" if name == "modules" else name, option.values, _shown(defaults[name]), option.meaning)
+        for name, option in _OPTIONS.items()
     ]
 
 

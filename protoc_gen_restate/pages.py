@@ -1,10 +1,8 @@
 """What templates see of a module: the model, and every expression that it takes."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .comments import literal
 from .imports import ImportTable, Section, sort_key
@@ -20,16 +18,14 @@ __all__ = ["CarriedPage", "MethodPage", "ModulePage", "Names", "Pages", "Service
 _CARRIED_WIDTH = 72
 
 
-@dataclass(frozen=True, slots=True)
-class StatePage:
+class StatePage(NamedTuple):
     """A declared state, with every expression that the template needs."""
 
     entry: StateEntry
     type: Reference
 
 
-@dataclass(frozen=True, slots=True)
-class MethodPage:
+class MethodPage(NamedTuple):
     """An rpc, with every expression that the template needs."""
 
     method: Method
@@ -47,8 +43,7 @@ class MethodPage:
         return self.method.comments or f"The rpc {self.method.name}."
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePage:
+class ServicePage(NamedTuple):
     """A service, with every expression that the template needs."""
 
     service: Service
@@ -79,8 +74,7 @@ class ServicePage:
         return self.service.comments or f"The service {self.service.full_name}."
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedPage:
+class CarriedPage(NamedTuple):
     """The descriptors that a module brings along, with every expression that the template needs."""
 
     variable: str
@@ -88,8 +82,7 @@ class CarriedPage:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """What a module calls the things that it needs; empty where it needs none."""
 
     Final: str
@@ -101,8 +94,7 @@ class Names:
     TypeAlias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ModulePage:
+class ModulePage(NamedTuple):
     """A module, with every expression that the template needs."""
 
     file: File

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from google.protobuf import descriptor_pb2
-from google.protobuf.compiler import plugin_pb2
 from google.protobuf.message import DecodeError
 
 from . import __version__
@@ -17,6 +14,7 @@ from .load import LoadError, load
 from .messages import Flavour, FlavourError
 from .model import Contract, Finding, Level
 from .options import ImportStyle, LintLevel, OptionError, Options, SyncClients, parse
+from .protobuf import CodeGeneratorResponse
 from .request import Request, read
 
 if TYPE_CHECKING:
@@ -24,17 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["respond"]
 
+# Of descriptor.proto's `Edition`.
+_EDITION_PROTO2, _EDITION_2024 = 998, 1001
+
 
 def respond(data: bytes) -> bytes:
     """Answers a serialized CodeGeneratorRequest with a serialized CodeGeneratorResponse.
 
     What is wrong with the contracts is in the response's `error`, a line for each finding; warnings go to stderr.
     """
-    response = plugin_pb2.CodeGeneratorResponse(
-        supported_features=plugin_pb2.CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
-        | plugin_pb2.CodeGeneratorResponse.FEATURE_SUPPORTS_EDITIONS,
-        minimum_edition=descriptor_pb2.EDITION_PROTO2,
-        maximum_edition=descriptor_pb2.EDITION_2024,
+    response = CodeGeneratorResponse(
+        supported_features=CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL | CodeGeneratorResponse.FEATURE_SUPPORTS_EDITIONS,
+        minimum_edition=_EDITION_PROTO2,
+        maximum_edition=_EDITION_2024,
     )
     try:
         _generate(read(data), response)
@@ -59,7 +59,7 @@ class RequestError(Exception):
     """The request can be read, but it is not one that protoc sends."""
 
 
-def _generate(request: Request, response: plugin_pb2.CodeGeneratorResponse) -> None:
+def _generate(request: Request, response: CodeGeneratorResponse) -> None:
     if not request.wanted or not {file.name for file in request.files}.issuperset(request.wanted):
         raise RequestError
     options = parse(request.parameter)
@@ -72,7 +72,7 @@ def _generate(request: Request, response: plugin_pb2.CodeGeneratorResponse) -> N
 
     extensions = Extensions(options)
     copies = contract.copies if extensions.flavour.carries_descriptors else ()  # other libraries share no descriptors with protobuf
-    contract = extensions.change(replace(contract, rooted=_rooted(contract, options, extensions.flavour), copies=copies))
+    contract = extensions.change(contract._replace(rooted=_rooted(contract, options, extensions.flavour), copies=copies))
     errors = _lint(extensions, contract, options)
     if errors:
         response.error = _report(errors)
@@ -115,7 +115,7 @@ def _lint(extensions: Extensions, contract: Contract, options: Options) -> list[
     return errors
 
 
-def _add_init_files(response: plugin_pb2.CodeGeneratorResponse) -> None:
+def _add_init_files(response: CodeGeneratorResponse) -> None:
     folders = {"/".join(parts[:depth]) for item in response.file for parts in [item.name.split("/")] for depth in range(1, len(parts))}
     for folder in sorted(folders):
         shared = folder.split("/")[0] in _SHARED_PACKAGES

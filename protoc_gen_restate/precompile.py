@@ -1,6 +1,6 @@
-"""Our templates as one Python function, which starts and runs faster than they do in Jinja.
+"""Our templates as one Python function, which starts and runs faster than they do in Jinja; and the schema of what protoc sends.
 
-`python -m protoc_gen_restate.precompile` writes it anew; until then, a change of a template has no effect. As much of Jinja is known here
+`python -m protoc_gen_restate.precompile` writes both anew; until then, a change of a template has no effect. As much of Jinja is known here
 as our templates use. Names mean what they mean there: one that is set in a loop or in an included template ends with it, and may not hide
 another. mypy checks what comes out, and so the templates.
 """
@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jinja2
+from google.protobuf import descriptor_pb2
+from google.protobuf.compiler import plugin_pb2
 from jinja2 import nodes
 
 from .templating import FILTERS, FUNCTIONS, environment_of
 
-__all__ = ["COMPILED", "CompileError", "compiled", "write"]
+__all__ = ["COMPILED", "CompileError", "compiled", "schema", "write"]
 
 COMPILED = Path(__file__).parent / "compiled" / "module.py"
+_SCHEMA = COMPILED.with_name("schema.py")
 _ENTRY = "module.py.j2"
 _OPERATORS = {"Add": "+", "And": "and", "Or": "or", "eq": "==", "ne": "!=", "in": "in", "notin": "not in"}
 
@@ -34,13 +37,30 @@ def compiled(environment: jinja2.Environment) -> str:
     return "\n".join([*_head(), *writer.lines, '    return "".join(out)', ""])
 
 
+def schema() -> str:
+    """A module with the files that describe what plugins get and give, serialized, of the installed protobuf."""
+    lines = [_TITLE, "", "# Of google.protobuf: descriptor.proto and compiler/plugin.proto."]
+    for name, file in (("DESCRIPTOR", descriptor_pb2.DESCRIPTOR), ("PLUGIN", plugin_pb2.DESCRIPTOR)):
+        content = file.serialized_pb
+        pieces = [content[start : start + _PIECE] for start in range(0, len(content), _PIECE)]
+        lines += [f"{name} = (", *(f"    {piece!r}" for piece in pieces), ")"]
+    return "\n".join([*lines, ""])
+
+
+_PIECE = 40
+
+
 def write() -> None:
-    """Writes the module anew."""
+    """Writes the modules anew."""
     COMPILED.write_text(compiled(environment_of()), "utf-8")
+    _SCHEMA.write_text(schema(), "utf-8")
+
+
+_TITLE = '"""Compiled by `python -m protoc_gen_restate.precompile`. Do not edit."""'
 
 
 def _head() -> Iterator[str]:
-    yield '"""Compiled by `python -m protoc_gen_restate.precompile`. Do not edit."""'
+    yield _TITLE
     yield ""
     yield "from __future__ import annotations"
     yield ""

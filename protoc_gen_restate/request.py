@@ -7,21 +7,19 @@ what is not looked at stays a run of bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from .protobuf import DescriptorPool, FieldDescriptorProto, FileDescriptorProto, message_class
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    _Kind: TypeAlias = descriptor_pb2.FieldDescriptorProto.Type.ValueType
+    _Kind: TypeAlias = FieldDescriptorProto.Type.ValueType
 
 __all__ = ["RawFile", "Request", "read"]
 
 
-@dataclass(frozen=True)
 class RawFile:
     """One .proto file.
 
@@ -32,23 +30,23 @@ class RawFile:
         locations: the serialized Locations of its source info.
     """
 
-    name: str
-    package: str
-    descriptor: bytes
-    locations: Sequence[bytes]
+    def __init__(self, name: str, package: str, descriptor: bytes, locations: Sequence[bytes]) -> None:
+        self.name = name
+        self.package = package
+        self.descriptor = descriptor
+        self.locations = locations
 
     @cached_property
-    def proto(self) -> descriptor_pb2.FileDescriptorProto:
+    def proto(self) -> FileDescriptorProto:
         """The descriptor, without source info.
 
         Raises:
             DecodeError: it is damaged.
         """
-        return descriptor_pb2.FileDescriptorProto.FromString(self.descriptor)
+        return FileDescriptorProto.FromString(self.descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What protoc asks for.
 
     Attributes:
@@ -87,12 +85,12 @@ def _file(file: Any) -> RawFile:
 
 def _narrowed() -> Any:
     """The class of a CodeGeneratorRequest with little more than files' names and the bytes of Locations; all else is kept unread."""
-    kinds = descriptor_pb2.FieldDescriptorProto
+    kinds = FieldDescriptorProto
 
-    def one(name: str, number: int, kind: _Kind = kinds.TYPE_STRING, of: str | None = None) -> descriptor_pb2.FieldDescriptorProto:
+    def one(name: str, number: int, kind: _Kind = kinds.TYPE_STRING, of: str | None = None) -> FieldDescriptorProto:
         return kinds(name=name, number=number, label=kinds.LABEL_OPTIONAL, type=kind, type_name=of)
 
-    def many(name: str, number: int, kind: _Kind = kinds.TYPE_STRING, of: str | None = None) -> descriptor_pb2.FieldDescriptorProto:
+    def many(name: str, number: int, kind: _Kind = kinds.TYPE_STRING, of: str | None = None) -> FieldDescriptorProto:
         return kinds(name=name, number=number, label=kinds.LABEL_REPEATED, type=kind, type_name=of)
 
     messages = {
@@ -100,9 +98,9 @@ def _narrowed() -> Any:
         "File": [one("name", 1), one("package", 2), one("source_code_info", 9, kinds.TYPE_MESSAGE, ".SourceInfo")],
         "SourceInfo": [many("location", 1, kinds.TYPE_BYTES)],
     }
-    file = descriptor_pb2.FileDescriptorProto(name="narrowed.proto")
+    file = FileDescriptorProto(name="narrowed.proto")
     for name, fields in messages.items():
         file.message_type.add(name=name, field=fields)
-    pool = descriptor_pool.DescriptorPool()
+    pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Request"))
+    return message_class(pool.FindMessageTypeByName("Request"))

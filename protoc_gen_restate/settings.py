@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
-
-from google.protobuf import descriptor as _descriptor
+from typing import TYPE_CHECKING, Any
 
 from . import naming
 from .annotations import ANNOTATIONS
 from .load import Loaded
 from .model import CallOptions, Location, Message, Retry, Scalar, ServiceKind, StateEntry
 from .source import SourceMap
+
+if TYPE_CHECKING:
+    from google.protobuf import descriptor as _descriptor
 
 __all__ = ["call_options", "handler_type", "is_shared", "service_type", "states"]
 
@@ -118,7 +119,7 @@ def _type(loaded: Loaded, name: str, message: Callable[[_descriptor.Descriptor],
         descriptor = loaded.pool.FindMessageTypeByName("" if name.startswith(".") else name)
     except KeyError:
         return None, _nearest(loaded, name)
-    return (None, "") if descriptor.GetOptions().map_entry else (message(descriptor), "")
+    return (None, "") if loaded.is_map_entry(descriptor) else (message(descriptor), "")
 
 
 def _nearest(loaded: Loaded, name: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from google.protobuf import descriptor_pb2
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 __all__ = ["SHIPPED", "digest", "include_folder", "is_shipped"]
 
@@ -22,14 +22,14 @@ SHIPPED = {
 }
 
 
-def digest(proto: descriptor_pb2.FileDescriptorProto) -> str:
+def digest(proto: FileDescriptorProto) -> str:
     """SHA-256 of the file, which has no source info."""
     import hashlib  # hardly any request has one of our files among those to generate for
 
     return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
 
 
-def is_shipped(proto: descriptor_pb2.FileDescriptorProto) -> bool:
+def is_shipped(proto: FileDescriptorProto) -> bool:
     """The file is one of ours, unchanged."""
     return proto.name in SHIPPED and digest(proto) == SHIPPED[proto.name]
 

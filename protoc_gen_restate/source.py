@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
-from google.protobuf import descriptor_pb2
-
+from . import protobuf
 from .comments import clean
 from .model import Location
 from .request import RawFile
@@ -21,7 +19,6 @@ _PATH_TAG = 0x0A
 _LARGE = 0x80
 
 
-@dataclass(frozen=True)
 class SourceMap:
     """Places and comments of one .proto file.
 
@@ -29,7 +26,8 @@ class SourceMap:
     bytes of its path.
     """
 
-    file: RawFile
+    def __init__(self, file: RawFile) -> None:
+        self._file = file
 
     def location(self, *path: int) -> Location:
         """Where the thing at that path begins; the nearest enclosing one where the path has no place of its own."""
@@ -47,16 +45,16 @@ class SourceMap:
         found = self._find(path)
         return self.location(*path[:-1]) if found is None else self._place(found), _comments(found)
 
-    def _place(self, found: descriptor_pb2.SourceCodeInfo.Location | None) -> Location:
+    def _place(self, found: protobuf.Location | None) -> Location:
         span = () if found is None else found.span[:2]
         if len(span) < 2:
-            return Location(self.file.name)
+            return Location(self._file.name)
         line, column = span
-        return Location(self.file.name, line + 1, column + 1)
+        return Location(self._file.name, line + 1, column + 1)
 
-    def _find(self, path: tuple[int, ...]) -> descriptor_pb2.SourceCodeInfo.Location | None:
+    def _find(self, path: tuple[int, ...]) -> protobuf.Location | None:
         found = (self._in_messages if path[0] == _MESSAGE else self._elsewhere).get(_packed(path))
-        return None if found is None else descriptor_pb2.SourceCodeInfo.Location.FromString(found)
+        return None if found is None else protobuf.Location.FromString(found)
 
     @cached_property
     def _elsewhere(self) -> dict[bytes, bytes]:
@@ -70,12 +68,12 @@ class SourceMap:
         """Serialized Locations by their paths, as these are serialized."""
         return {
             item[2 : 2 + item[1]]: item
-            for item in self.file.locations
+            for item in self._file.locations
             if len(item) > 2 and (item[2] == _MESSAGE) is in_messages and item[0] == _PATH_TAG and item[1] < _LARGE
         }
 
 
-def _comments(found: descriptor_pb2.SourceCodeInfo.Location | None) -> str:
+def _comments(found: protobuf.Location | None) -> str:
     if found is None:
         return ""
     texts: tuple[str | bytes, ...] = (found.leading_comments, found.trailing_comments)

@@ -1,1 +1,1 @@
-"""Our templates, compiled by `python -m protoc_gen_restate.precompile`."""
+"""Our templates and the schema of requests, compiled by `python -m protoc_gen_restate.precompile`."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..imports import ImportTable
 from ..layout import Layout
@@ -19,8 +18,7 @@ class FlavourError(Exception):
     """The flavour cannot be used; the text says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(NamedTuple):
     """A name that a module gives to a class which Python cannot name directly.
 
     Attributes:
@@ -34,8 +32,7 @@ class Alias:
     dynamic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """How a module names a message class.
 
     Attributes:
@@ -49,7 +46,6 @@ class Reference:
     alias: Alias | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Scope:
     """One generated module, as a flavour sees it.
 
@@ -59,13 +55,13 @@ class Scope:
         modules: what the module calls those that it imports for messages, by their .proto files.
     """
 
-    imports: ImportTable
-    layout: Layout
-    modules: dict[str, str] = field(default_factory=dict)
+    def __init__(self, imports: ImportTable, layout: Layout) -> None:
+        self.imports = imports
+        self.layout = layout
+        self.modules: dict[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Compiler:
+class Compiler(NamedTuple):
     """The compiler of a flavour's own code, for `generate`.
 
     Attributes:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.compiler import plugin_pb2
 
+from protoc_gen_restate.compiled import schema
 from protoc_gen_restate.plugin import respond
 
 REQUEST = Path(__file__).with_name("requests").joinpath("protoc-30.0.bin").read_bytes()
@@ -105,7 +109,61 @@ def test_names_of_files_in_another_encoding_give_a_clear_error(name: bytes) -> N
     assert response.error.endswith("[RST007]")
 
 
-@pytest.mark.parametrize("module", ["argparse", "importlib.metadata", "jinja2", "pluggy"])
-def test_nothing_is_loaded_before_it_is_needed(module: str) -> None:
-    program = f"import protoc_gen_restate.plugin, protoc_gen_restate.__main__, sys; sys.exit({module!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+@pytest.mark.parametrize(
+    "module",
+    [
+        "argparse",
+        "dataclasses",
+        "google.protobuf.descriptor_pb2",
+        "google.protobuf.text_format",
+        "importlib.metadata",
+        "jinja2",
+        "pluggy",
+    ],
+)
+def test_a_run_loads_nothing_that_it_does_not_need(module: str) -> None:
+    program = (
+        "import sys, protoc_gen_restate.__main__\n"
+        "from protoc_gen_restate.plugin import respond\n"
+        "assert b'Base(' in respond(sys.stdin.buffer.read())\n"
+        "sys.exit(sys.argv[1] in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, module], input=REQUEST).returncode == 0
+
+
+def test_the_schema_is_that_of_the_installed_protobuf() -> None:
+    """As far as both know it: that one may be older or newer."""
+    pool = descriptor_pool.DescriptorPool()
+    for copy, installed in ((schema.DESCRIPTOR, descriptor_pb2.DESCRIPTOR), (schema.PLUGIN, plugin_pb2.DESCRIPTOR)):
+        ours, theirs = messages(pool.AddSerializedFile(copy)), messages(installed)
+        assert len(ours.keys() & theirs.keys()) > 3
+        for name in ours.keys() & theirs.keys():
+            common = ours[name].keys() & theirs[name].keys()
+            assert common, name
+            assert {field: ours[name][field] for field in common} == {field: theirs[name][field] for field in common}
+
+
+def messages(file: Any) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Numbers and types of fields, by messages."""
+
+    def of(owner: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
+        for message in owner.values():
+            yield message.full_name, {item.name: (item.number, item.type) for item in message.fields}
+            yield from of(message.nested_types_by_name)
+
+    return {name: fields for name, fields in of(file.message_types_by_name) if fields}
+
+
+@pytest.mark.parametrize("file", sorted(Path(__file__).with_name("requests").glob("*.bin")), ids=lambda path: path.stem)
+def test_protobuf_in_pure_python_gives_the_same_answer(file: Path) -> None:
+    answers = [
+        subprocess.run(
+            [sys.executable, "-m", "protoc_gen_restate"],
+            input=file.read_bytes(),
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation},
+        ).stdout
+        for implementation in ("upb", "python")
+    ]
+    assert answers[0] == answers[1]
