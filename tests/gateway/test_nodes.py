@@ -11,6 +11,9 @@ import pytest
 from aiohttp import web
 
 from restate_runtime import RuntimeFault
+from restate_runtime.cluster.gateway.client import Cluster
+from restate_runtime.cluster.gateway.discovery import Directory
+from restate_runtime.cluster.gateway.engine import ClusterEngine
 from restate_runtime.cluster.gateway.nodes import Answer, Nodes
 
 from ..contract.server import free_port
@@ -109,3 +112,32 @@ async def test_an_address_that_is_none() -> None:
     with pytest.raises(RuntimeFault, match="--cluster: 'localhost:8080' is no URL"):
         async with nodes("http://127.0.0.1:1", "localhost:8080"):
             pass
+
+
+async def test_a_deployment_is_there_once_another_node_knows_of_it() -> None:
+    """The node that took it dies; what it took gets to the other one a little later."""
+    uri = "http://127.0.0.1:9080"
+    deployment = {"id": "dp_1", "uri": uri, "services": []}
+
+    def first(number: int) -> web.Response | None:
+        return web.json_response(deployment, status=201) if number == 1 else None
+
+    def second(number: int) -> web.Response:
+        learned = number > 3
+        match late.requests[-1]:
+            case "/deployments/dp_1":
+                return web.json_response(deployment if learned else {"message": "not found"}, status=200 if learned else 404)
+            case "/deployments":
+                return web.json_response({"deployments": [deployment] if learned else []})
+            case "/services":
+                return web.json_response({"services": []})
+            case _:
+                return web.json_response({"rows": []})
+
+    async with node(first) as leader, node(second) as late:
+        cluster = Cluster([gone()], [leader.url, late.url])
+        try:
+            row = await ClusterEngine(cluster, Directory(cluster, {})).register_deployment(uri)
+        finally:
+            await cluster.close()
+        assert (row["id"], row["created"]) == ("dp_1", True)

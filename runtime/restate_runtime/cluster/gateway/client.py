@@ -108,6 +108,10 @@ class Cluster:
             return answer.json()
         raise self.refusal(answer)
 
+    async def wait_for_deployment(self, id: str) -> None:
+        """Until some node knows of it, and for seconds at most: others than the one that took it learn of it a little later."""
+        await self.ask_admin("GET", f"/deployments/{part(id)}", busy=(404, *_BUSY))
+
     def refusal(self, answer: Answer) -> Exception:
         """The error that an answer of the admin API stands for."""
         if answer.status in _BUSY:

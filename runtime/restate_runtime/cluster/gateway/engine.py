@@ -288,8 +288,9 @@ class ClusterEngine:
             raise RuntimeFault("RT0601", answer.message)
         if answer.status > 500:
             raise self._cluster.refusal(answer)
-        await self.refresh()
         id = answer.json()["id"]
+        await self._cluster.wait_for_deployment(id)
+        await self.refresh()
         row = next((row for row in await self.inspector.deployments() if row["id"] == id), None)
         if row is None:
             raise TerminalError(f"the deployment {id} has gone again", Code.NOT_FOUND)
