@@ -241,9 +241,12 @@ def empty_environment(python: Path) -> dict[str, str]:
 
 @nox.session
 def crash_full(session: nox.Session) -> None:
-    """A real kill -9 at every crash point of the tour, by default and suspending at every await."""
+    """A real kill -9 at every crash point of the tour: of the runtime, by default and suspending at every await; with the services
+    elsewhere, of the runtime and of the endpoint, over HTTP/2 and HTTP/1.1. Takes about an hour.
+    """
     session.install("-e", ".[codegen]", *GROUPS["test"])
-    session.run("python", "-m", "pytest", "tests/crash", "--full", "--runtime-mode=all", "--timeout=0", *session.posargs)
+    side_by_side = ["--numprocesses=auto", "--dist=worksteal"]
+    session.run("python", "-m", "pytest", "tests/crash", "--full", "--runtime-mode=all", "--timeout=0", *side_by_side, *session.posargs)
 
 
 @nox.session

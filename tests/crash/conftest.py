@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from .programs import Start, forked, fresh
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ticket_reservation"
 
 if str(EXAMPLE) not in sys.path:
@@ -29,6 +31,12 @@ def memory_folder(tmp_path: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def start(full: bool) -> Start:
+    """Starts processes as users do; or, for the long versions, in a fraction of the time."""
+    return forked if full else fresh
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 __all__ = ["at_each", "sample"]
 
-_AT_ONCE = 2
 _STUCK_S = 60
 
 
@@ -23,17 +22,18 @@ def sample(points: int, size: int | None) -> list[int]:
     return chosen
 
 
-async def at_each(points: Sequence[int], one: Callable[[int], Awaitable[bool]], *, alive: int) -> None:
+async def at_each(points: Sequence[int], one: Callable[[int], Awaitable[bool]], *, alive: int, at_once: int = 2) -> None:
     """Runs at each point.
 
     Args:
         points: their numbers.
         one: the run; whether something was killed in it.
         alive: at so many nothing need be killed: times differ from run to run, and the last points may not be reached.
+        at_once: so many side by side; a run mostly waits.
     """
     failures: list[str] = []
     lived: list[int] = []
-    room = asyncio.Semaphore(_AT_ONCE)
+    room = asyncio.Semaphore(at_once)
 
     async def guarded(point: int) -> None:
         async with room:

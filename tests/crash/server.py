@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +13,11 @@ from typing import Any
 
 import aiohttp
 
+from .programs import Program, Start, fresh
+
 Row = Mapping[str, Any]
 
-_COMMAND = Path(sys.executable).with_name("restate-runtime")
+_POLL_S = 0.005
 
 
 class Server:
@@ -30,35 +30,35 @@ class Server:
         environment: variables beside those of this process.
         options: further options of `serve`.
         ingress: its address.
+        start: starts the process.
     """
 
     def __init__(
-        self, target: str | None, folder: Path, data_dir: Path, environment: Mapping[str, str], *options: str, ingress: str = "127.0.0.1:0"
+        self,
+        target: str | None,
+        folder: Path,
+        data_dir: Path,
+        environment: Mapping[str, str],
+        *options: str,
+        ingress: str = "127.0.0.1:0",
+        start: Start = fresh,
     ) -> None:
         named = () if target is None else (target,)
         self._arguments = ("serve", *named, "--data-dir", str(data_dir), "--ingress", ingress, "--admin", "127.0.0.1:0", "--json")
         self._options = options
         self._folder = folder
-        self._environment = {**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
-        self._process: asyncio.subprocess.Process
+        self._environment = environment
+        self._start = start
+        self._process: Program
         self._log = data_dir.with_name("server.log")
         self.ingress = self.admin = ""
 
     async def __aenter__(self) -> Server:
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                _COMMAND,
-                *self._arguments,
-                *self._options,
-                cwd=self._folder,
-                env=self._environment,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
+        self._process = self._start([*self._arguments, *self._options], self._folder, self._environment, self._log)
         assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
+        line = await asyncio.to_thread(self._process.stdout.readline)
         if not line:
-            await self._process.wait()
+            await self.ended()
             raise RuntimeError(f"the runtime did not start: {self._log.read_text()[-2000:]}")
         addresses = json.loads(line)
         self.ingress, self.admin = addresses["ingress"], addresses["admin"]
@@ -70,22 +70,23 @@ class Server:
     @property
     def died(self) -> bool:
         """Whether it has come to its end."""
-        return self._process.returncode is not None
+        return self._process.poll() is not None
 
     async def ended(self) -> int:
         """Waits for its end and returns its status."""
-        return await self._process.wait()
+        while self._process.poll() is None:
+            await asyncio.sleep(_POLL_S)
+        return self._process.wait()
 
     async def kill(self) -> None:
         """kill -9."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
+        self._process.send_signal(signal.SIGKILL)
+        await self.ended()
 
     async def stop(self) -> int:
         """SIGTERM; returns the status."""
-        self._process.terminate()
-        return await self._process.wait()
+        self._process.send_signal(signal.SIGTERM)
+        return await self.ended()
 
 
 class OverHttp:

@@ -11,20 +11,25 @@ from restate_runtime import connect
 
 from .conftest import EXAMPLE
 from .points import at_each, sample
+from .programs import Start
 from .scenario import End, Scenario, end_of
 from .server import Server, looking
 from .test_snapshots import MODES, in_process, record
 
 SAMPLE = 12
+AT_ONCE = 6
 
 
-async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: End) -> bool:
+async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: End, start: Start) -> bool:
     """Drives the tour until the runtime kills itself at that point, starts it anew, drives the tour again. Returns whether it died."""
     outside = folder / "outside"
     outside.mkdir(parents=True)
     environment = {"TICKET_SHOP_OUTSIDE": str(outside), "PYTHONPATH": str(EXAMPLE)}
     options = ["--always-suspend"] if mode else []
     answers: dict[str, str] = {}
+
+    def runtime(environment: dict[str, str], *more: str) -> Server:
+        return Server("served_shop:app", Path(__file__).parent, folder / "data", environment, *options, *more, start=start)
 
     async def drive(server: Server, *, serial: bool) -> End:
         async with connect(server.ingress) as connection, looking(server) as look:
@@ -33,13 +38,13 @@ async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: En
             return await end_of(scenario)
 
     crashing = {**environment, "RESTATE_RUNTIME_CRASH_AT": str(point)}
-    async with Server("served_shop:app", Path(__file__).parent, folder / "data", crashing, *options, "--batch-size", "1") as server:
+    async with runtime(crashing, "--batch-size", "1") as server:
         try:
             await drive(server, serial=True)
         except ConnectionError:
             await server.ended()
         died = server.died
-    async with Server("served_shop:app", Path(__file__).parent, folder / "data", environment, *options) as server:
+    async with runtime(environment) as server:
         assert await drive(server, serial=False) == expected
     return died
 
@@ -47,9 +52,14 @@ async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: En
 @MODES
 @pytest.mark.rule("R40")
 @pytest.mark.rule("R41")
-async def test_a_kill_at_crash_points(memory_folder: Path, mode: dict[str, Any], full: bool) -> None:
+async def test_a_kill_at_crash_points(memory_folder: Path, mode: dict[str, Any], start: Start, full: bool) -> None:
     (memory_folder / "recorded").mkdir()
     snapshots, expected = await record(memory_folder / "recorded", in_process(mode))
     points = sample(len(snapshots), None if full else SAMPLE)
     # Side effects run in threads here, so that a few more transitions may share their way.
-    await at_each(points, lambda point: killed_at(point, memory_folder / str(point), mode, expected), alive=len(points) // 10)
+    await at_each(
+        points,
+        lambda point: killed_at(point, memory_folder / str(point), mode, expected, start),
+        alive=len(points) // 10,
+        at_once=AT_ONCE if full else 2,
+    )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
+import shutil
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +21,12 @@ from restate_runtime.engine.options import load_options
 
 from .conftest import EXAMPLE
 from .points import at_each, sample
+from .programs import Program, Start
 from .scenario import End, InProcess, Scenario, end_of
 from .server import Server, looking
 
 SAMPLE = 5
-_COMMAND = Path(sys.executable).with_name("restate-runtime")
+AT_ONCE = 6
 
 HTTP1 = pytest.mark.parametrize("http1", [False, True], ids=["bidirectional", "request-response"])
 
@@ -36,28 +36,18 @@ class Endpoint:
     """The shop's services in a process of their own."""
 
     outside: Path
-    port: int = 0
-    process: subprocess.Popen[bytes] | None = field(default=None)
+    port: int
+    begin: Start
+    process: Program | None = field(default=None)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        environment = {
-            **os.environ,
-            "TICKET_SHOP_OUTSIDE": str(self.outside),
-            "PYTHONPATH": os.pathsep.join([str(EXAMPLE), os.environ.get("PYTHONPATH", "")]),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        with self.outside.with_name("endpoint.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [_COMMAND, "endpoint", "served_shop:app", "--bind", f"127.0.0.1:{self.port}", "--json"],
-                cwd=Path(__file__).parent,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
+        environment = {"TICKET_SHOP_OUTSIDE": str(self.outside), "PYTHONPATH": str(EXAMPLE)}
+        arguments = ["endpoint", "served_shop:app", "--bind", f"127.0.0.1:{self.port}", "--json"]
+        self.process = self.begin(arguments, Path(__file__).parent, environment, self.outside.with_name("endpoint.log"))
 
     async def ready(self) -> None:
         while True:
@@ -75,24 +65,20 @@ class Endpoint:
             self.process.wait()
 
 
-@pytest.fixture
-def endpoints(memory_folder: Path) -> Iterator[Callable[[str], Endpoint]]:
-    """Starts endpoints, each with an outside world of its own."""
-    started: list[Endpoint] = []
-
-    def start(name: str) -> Endpoint:
-        outside = memory_folder / name / "outside"
-        outside.mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            endpoint = Endpoint(outside, probe.getsockname()[1])
-        started.append(endpoint)
-        endpoint.start()
-        return endpoint
-
-    yield start
-    for endpoint in started:
+@contextlib.contextmanager
+def serving(folder: Path, start: Start) -> Iterator[Endpoint]:
+    """An endpoint with an outside world of its own; nothing is left of either."""
+    outside = folder / "outside"
+    outside.mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = Endpoint(outside, probe.getsockname()[1], start)
+    endpoint.start()
+    try:
+        yield endpoint
+    finally:
         endpoint.kill()
+        shutil.rmtree(folder)
 
 
 async def run_with(endpoint: Endpoint, probe: Callable[[str], None], http1: bool) -> End:
@@ -119,53 +105,52 @@ async def counted(endpoint: Endpoint, http1: bool) -> tuple[int, End]:
     return points, end
 
 
+async def drive(server: Server, endpoint: Endpoint, answers: dict[str, str], *, serial: bool) -> End:
+    """The tour from its beginning, with what was answered before."""
+    async with connect(server.ingress) as connection, looking(server) as look:
+        scenario = Scenario(connection, look, endpoint.outside, answers, between=(lambda: None) if serial else None)
+        await scenario.run()
+        return await end_of(scenario)
+
+
 @HTTP1
 @pytest.mark.timeout(600)
 @pytest.mark.rule("R40")
 @pytest.mark.rule("R41")
-async def test_the_runtime_is_killed(endpoints: Callable[[str], Endpoint], memory_folder: Path, http1: bool, full: bool) -> None:
-    points, expected = await counted(endpoints("counted"), http1)
+async def test_the_runtime_is_killed(memory_folder: Path, start: Start, http1: bool, full: bool) -> None:
+    def runtime(endpoint: Endpoint, environment: Mapping[str, str], *options: str) -> Server:
+        return Server(None, Path(__file__).parent, endpoint.outside.with_name("data"), environment, *options, start=start)
 
     async def killed_at(point: int) -> bool:
-        endpoint = endpoints(str(point))
-        data_dir = memory_folder / str(point) / "data"
-        answers: dict[str, str] = {}
+        with serving(memory_folder / str(point), start) as endpoint:
+            await endpoint.ready()
+            async with runtime(endpoint, {}) as server, aiohttp.ClientSession() as session:
+                body = json.dumps({"uri": endpoint.url, "use_http_11": http1})
+                async with session.post(f"{server.admin}/deployments", data=body, headers={"content-type": "application/json"}) as answer:
+                    assert answer.status == 201
+                assert await server.stop() == 0
+            answers: dict[str, str] = {}
+            async with runtime(endpoint, {"RESTATE_RUNTIME_CRASH_AT": str(point)}, "--batch-size", "1") as server:
+                try:
+                    await drive(server, endpoint, answers, serial=True)
+                except ConnectionError:
+                    await server.ended()
+                died = server.died
+            async with runtime(endpoint, {}) as server:
+                assert await drive(server, endpoint, answers, serial=False) == expected
+            return died
 
-        async def drive(server: Server, *, serial: bool) -> End:
-            async with connect(server.ingress) as connection, looking(server) as look:
-                scenario = Scenario(connection, look, endpoint.outside, answers, between=(lambda: None) if serial else None)
-                await scenario.run()
-                return await end_of(scenario)
-
-        await endpoint.ready()
-        async with Server(None, Path(__file__).parent, data_dir, {}) as server, aiohttp.ClientSession() as session:
-            body = json.dumps({"uri": endpoint.url, "use_http_11": http1})
-            async with session.post(f"{server.admin}/deployments", data=body, headers={"content-type": "application/json"}) as answer:
-                assert answer.status == 201
-            assert await server.stop() == 0
-        crashing = {"RESTATE_RUNTIME_CRASH_AT": str(point)}
-        async with Server(None, Path(__file__).parent, data_dir, crashing, "--batch-size", "1") as server:
-            try:
-                await drive(server, serial=True)
-            except ConnectionError:
-                await server.ended()
-            died = server.died
-        async with Server(None, Path(__file__).parent, data_dir, {}) as server:
-            assert await drive(server, serial=False) == expected
-        return died
-
+    with serving(memory_folder / "counted", start) as endpoint:
+        points, expected = await counted(endpoint, http1)
     chosen = sample(points, None if full else SAMPLE)
-    await at_each(chosen, killed_at, alive=max(1, len(chosen) // 5))
+    await at_each(chosen, killed_at, alive=max(1, len(chosen) // 5), at_once=AT_ONCE if full else 2)
 
 
 @HTTP1
 @pytest.mark.timeout(600)
 @pytest.mark.rule("R41")
-async def test_the_endpoint_is_killed(endpoints: Callable[[str], Endpoint], http1: bool, full: bool) -> None:
-    points, expected = await counted(endpoints("counted"), http1)
-
+async def test_the_endpoint_is_killed(memory_folder: Path, start: Start, http1: bool, full: bool) -> None:
     async def killed_at(point: int) -> bool:
-        endpoint = endpoints(str(point))
         left = point
 
         def probe(_: str) -> None:
@@ -175,8 +160,11 @@ async def test_the_endpoint_is_killed(endpoints: Callable[[str], Endpoint], http
                 endpoint.kill()
                 endpoint.start()
 
-        assert await run_with(endpoint, probe, http1) == expected
+        with serving(memory_folder / str(point), start) as endpoint:
+            assert await run_with(endpoint, probe, http1) == expected
         return left <= 0
 
+    with serving(memory_folder / "counted", start) as endpoint:
+        points, expected = await counted(endpoint, http1)
     chosen = sample(points, None if full else SAMPLE)
-    await at_each(chosen, killed_at, alive=max(1, len(chosen) // 5))
+    await at_each(chosen, killed_at, alive=max(1, len(chosen) // 5), at_once=AT_ONCE if full else 2)
