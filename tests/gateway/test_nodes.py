@@ -114,25 +114,30 @@ async def test_an_address_that_is_none() -> None:
             pass
 
 
-async def test_a_deployment_is_there_once_another_node_knows_of_it() -> None:
-    """The node that took it dies; what it took gets to the other one a little later."""
+@pytest.mark.parametrize("dies", [True, False])
+async def test_a_deployment_is_there_once_all_nodes_know_of_it(dies: bool) -> None:
+    """The node that took it knows at once, or dies; the other one learns of it a little later."""
     uri = "http://127.0.0.1:9080"
     deployment = {"id": "dp_1", "uri": uri, "services": []}
 
-    def first(number: int) -> web.Response | None:
-        return web.json_response(deployment, status=201) if number == 1 else None
-
-    def second(number: int) -> web.Response:
-        learned = number > 3
-        match late.requests[-1]:
+    def admin(path: str, *, knows: bool) -> web.Response:
+        match path:
             case "/deployments/dp_1":
-                return web.json_response(deployment if learned else {"message": "not found"}, status=200 if learned else 404)
+                return web.json_response(deployment if knows else {"message": "not found"}, status=200 if knows else 404)
             case "/deployments":
-                return web.json_response({"deployments": [deployment] if learned else []})
+                return web.json_response({"deployments": [deployment] if knows else []})
             case "/services":
                 return web.json_response({"services": []})
             case _:
                 return web.json_response({"rows": []})
+
+    def first(number: int) -> web.Response | None:
+        if number == 1:
+            return web.json_response(deployment, status=201)
+        return None if dies else admin(leader.requests[-1], knows=True)
+
+    def second(number: int) -> web.Response:
+        return admin(late.requests[-1], knows=number > 3)
 
     async with node(first) as leader, node(second) as late:
         cluster = Cluster([gone()], [leader.url, late.url])
@@ -141,3 +146,4 @@ async def test_a_deployment_is_there_once_another_node_knows_of_it() -> None:
         finally:
             await cluster.close()
         assert (row["id"], row["created"]) == ("dp_1", True)
+        assert late.requests[:4] == ["/deployments/dp_1"] * 4

@@ -109,8 +109,8 @@ class Cluster:
         raise self.refusal(answer)
 
     async def wait_for_deployment(self, id: str) -> None:
-        """Until some node knows of it, and for seconds at most: others than the one that took it learn of it a little later."""
-        await self.ask_admin("GET", f"/deployments/{part(id)}", busy=(404, *_BUSY))
+        """Until all nodes know of it: others than the one that took it learn of it a little later, and go on as before until then."""
+        await self._admin.agree(f"/deployments/{part(id)}", _JSON, lambda answer: answer.status != 404, timeout_s=_ADMIN_TIMEOUT_S)
 
     def refusal(self, answer: Answer) -> Exception:
         """The error that an answer of the admin API stands for."""

@@ -125,6 +125,24 @@ class Nodes:
                 raise problem
             await asyncio.sleep(wait_ms / 1000)
 
+    async def agree(self, path: str, headers: Mapping[str, str], agrees: Callable[[Answer], bool], *, timeout_s: float) -> None:
+        """Asks the nodes until all agree that can be reached, for some seconds at most.
+
+        Args:
+            agrees: whether a node's answer is the one that is waited for.
+            timeout_s: for one node.
+        """
+        loop = asyncio.get_running_loop()
+        began, failures = loop.time(), 0
+        while True:
+            asked = (self._once("GET", url, path, None, headers, timeout_s) for url in self._urls)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            failures += 1
+            wait_ms = _PATIENCE.delay_ms(failures, round((loop.time() - began) * 1000))
+            if wait_ms is None or all(agrees(answer) for answer in answers if isinstance(answer, Answer)):
+                return
+            await asyncio.sleep(wait_ms / 1000)
+
     def _in_turn(self) -> Iterator[tuple[int, str]]:
         first = self._first
         for number in range(len(self._urls)):
