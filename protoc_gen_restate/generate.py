@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("-I", "--include", metavar="DIR", type=Path, action="append", default=[], help="import folder, default: .")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the code goes; put this folder on sys.path")
     parser.add_argument("--opt", metavar="K=V", action="append", default=[], help="option of the plugin, such as empty=keep; see below")
-    parser.add_argument("--watch", action="store_true", help="stay, and generate again whenever a contract changes")
+    parser.add_argument("--watch", action="store_true", help="stay, and generate again whenever a contract or a template changes")
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help=".proto files, or folders of them")
     parsed = parser.parse_args(arguments)
     includes = parsed.include or [Path()]
@@ -68,7 +68,11 @@ def run(arguments: Sequence[str]) -> int:
         return once()
     from .watch import watch
 
-    return watch(once, [*includes, *parsed.paths])
+    try:
+        templates = parse(",".join(parsed.opt)).templates
+    except OptionError:  # protoc's run says so, and does it again after each change
+        templates = None
+    return watch(once, [*includes, *parsed.paths], templates)
 
 
 def generate(paths: Sequence[Path], *, out: Path, includes: Sequence[Path], options: Sequence[str] = ()) -> None:

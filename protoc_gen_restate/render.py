@@ -10,7 +10,7 @@ from .compiled.module import module
 from .messages import Flavour
 from .model import File
 from .naming import output_name
-from .options import Options
+from .options import OptionError, Options
 from .pages import ModulePage, Pages
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Renderer:
         self._suffix = options.suffix
         self._pages = Pages(options, flavour, descriptors)
         self._folders = folders
+        self._replaces_ours = options.templates is not None and not options.plugins  # those have templates of their own
 
     def module(self, file: File) -> tuple[str, str]:
         """Name and text of the module for a file with annotated services."""
@@ -54,7 +55,10 @@ class Renderer:
             return module
         from .templating import TEMPLATES, rendered
 
-        if not any((folder / path.name).is_file() for folder in self._folders for path in TEMPLATES.iterdir()):
+        names = sorted(path.name for path in TEMPLATES.iterdir())
+        if not any((folder / name).is_file() for folder in self._folders for name in names):
+            if self._replaces_ours:
+                raise OptionError(f"option 'templates' has no effect: in {self._folders[0]} there is none of {', '.join(names)}")
             return module
         return lambda page: rendered(self._environment, "module.py.j2", {"page": page})
 

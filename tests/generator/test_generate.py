@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,29 @@ def test_watching_generates_again_and_survives_mistakes(tmp_path: Path) -> None:
         contract.write_text('syntax = "proto3";\nmessage Second {}\n')
         assert next(line for line in process.stderr if line.startswith("generated"))
         assert "Second" in (out / "fine_pb2.py").read_text()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_watching_sees_templates(tmp_path: Path) -> None:
+    protos, templates, out = tmp_path / "protos", tmp_path / "templates", tmp_path / "out"
+    shutil.copytree(CASES / "services", protos, ignore=shutil.ignore_patterns("expected"))
+    templates.mkdir()
+    template = templates / "client.py.j2"
+    template.write_text("# first\n")
+    command = [sys.executable, "-m", "protoc_gen_restate", "generate", "--watch", "-I", protos, "--out", out, protos]
+    process = subprocess.Popen([*command, "--opt", f"templates={templates}"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        generated = (line for line in process.stderr if line.startswith("generated"))
+        module = out / "services" / "shop_restate.py"
+        assert next(generated)
+        assert "# first\n" in module.read_text()
+        template.write_text("# second\n")
+        assert next(line for line in generated if "# second\n" in module.read_text())
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
     finally:

@@ -141,6 +141,14 @@ def test_a_template_can_be_replaced_by_itself(protos: Path, tmp_path: Path) -> N
     assert "class StockClient" not in text
 
 
+def test_a_folder_that_replaces_no_template_is_a_mistake(protos: Path, tmp_path: Path) -> None:
+    (tmp_path / "clients.py.j2").write_text("# no client\n")
+    done = protoc(tmp_path / "gen", f"--restate_opt=templates={tmp_path}", "shop/v1/stock.proto", includes=(protos, INCLUDE))
+    names = "base.py.j2, client.py.j2, descriptor.py.j2, module.py.j2, state.py.j2"
+    reason = f"option 'templates' has no effect: in {tmp_path} there is none of {names}"
+    assert findings(done.stderr) == f"--restate_opt: {reason} [RST004]\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
