@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = config.getoption("--runtime-mode")
     if mode not in (*MODES, "all"):  # argparse does not check a default, which the environment gives here
         raise pytest.UsageError(f"RESTATE_TEST_MODE={mode} is not one of {', '.join(MODES)}, all")
+    # A shell has it ignored by what it starts in the background; whatever the tests start and interrupt would ignore it, too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):  # where tests run in several processes, the one that hears of all
         path = config.getoption("--matrix")
         config.pluginmanager.register(Matrix(None if path is None else Path(path)))
