@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 import pytest
 
-from restate_runtime import Caller, Code, InvocationHandle, TerminalError, connect
+from restate_runtime import Caller, InvocationHandle, connect
 
 from .services import FIRST, make_app
 
@@ -26,7 +26,6 @@ __all__ = [
     "check_effects",
     "check_times",
     "embedded",
-    "over",
     "reached",
     "resume",
     "until",
@@ -165,15 +164,6 @@ async def reached(handle: InvocationHandle[Any], *statuses: str) -> str:
     while (status := await handle.status()) not in statuses:
         await asyncio.sleep(0.005)
     return status
-
-
-async def over(handle: InvocationHandle[Any]) -> None:
-    """Waits until the invocation has ended. A cluster keeps nothing of one that it never began."""
-    try:
-        await reached(handle, "completed")
-    except TerminalError as error:
-        if error.code is not Code.NOT_FOUND:
-            raise
 
 
 def check_effects(running: Running, seen: list[str], expected: list[str]) -> None:

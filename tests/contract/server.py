@@ -76,6 +76,7 @@ bind-port = {self.port}
 advertised-address = "{self.address}"
 rocksdb-total-memory-size = "128MB"
 log-filter = "error"
+experimental-enable-preflight-invocation-termination-retention = true
 {config}
 [admin]
 bind-address = "{self.admin.removeprefix("http://")}"

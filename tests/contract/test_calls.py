@@ -12,7 +12,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient, LedgerClient
 
 from restate_runtime import Code, TerminalError
 
-from .engines import Outer, Running, check_effects, over, reached, until
+from .engines import Outer, Running, check_effects, reached, until
 from .services import Outside, answer, answer_of, begin, play, script, send
 
 LONG = timedelta(hours=1)
@@ -200,7 +200,7 @@ async def test_a_delayed_call_waits_for_its_time(caller: Outer, key: str) -> Non
     await handle
     assert await reached(handle, "scheduled") == "scheduled"
     await handle.cancel()
-    await over(handle)
+    assert await reached(handle, "completed") == "completed"
     assert (await CounterClient(caller).get(CounterKey(name=key))).value == 0
 
 

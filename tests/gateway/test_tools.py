@@ -8,10 +8,10 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypercorn.asyncio import serve
@@ -29,7 +29,7 @@ from restate_runtime.cluster.serving import serve_until
 
 from ..cli.conftest import Ran, run
 from ..cluster.hosted import Hosted, hosting
-from ..contract.server import Node, Server, find_server, free_port
+from ..contract.server import Server, find_server, free_port
 from .conftest import Command, command
 from .shop import Boxes
 
@@ -200,24 +200,10 @@ async def test_deployments_and_descriptors_from_a_file(server: Server, hosted: H
         await asyncio.to_thread(stack.close)
 
 
-@pytest.fixture(scope="module")
-def keeping(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Another node, with the option that scaling.md names."""
-    binary = find_server()
-    assert binary is not None
-    node = Node(binary, tmp_path_factory.mktemp("keeping"))
-    node.start("default-num-partitions = 2\nexperimental-enable-preflight-invocation-termination-retention = true")
-    try:
-        node.ready()
-        yield cast(Server, node)
-    finally:
-        node.kill()
-
-
 @pytest.mark.rule("R15")
 @pytest.mark.rule("R16")
-async def test_what_ended_before_it_began_stays_where_the_cluster_keeps_it(keeping: Server, key: str) -> None:
-    async with hosting(keeping, App(Boxes())), gateway(keeping.ingress, keeping.admin) as front, connect(front.ingress_url) as connection:
+async def test_what_ended_before_it_began_stays_where_the_cluster_keeps_it(server: Server, key: str) -> None:
+    async with hosting(server, App(Boxes())), gateway(server.ingress, server.admin) as front, connect(front.ingress_url) as connection:
         counter = CounterClient(connection)
         holder = counter.script.in_background(sample_pb2.KeyedText(key=key))
         while await holder.status() not in ("running", "suspended"):
