@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -108,9 +108,14 @@ class Cluster:
             return answer.json()
         raise self.refusal(answer)
 
-    async def wait_for_deployment(self, id: str) -> None:
-        """Until all nodes know of it: others than the one that took it learn of it a little later, and go on as before until then."""
-        await self._admin.agree(f"/deployments/{part(id)}", _JSON, lambda answer: answer.status != 404, timeout_s=_ADMIN_TIMEOUT_S)
+    async def agree(self, path: str, agrees: Callable[[Answer], bool]) -> None:
+        """Waits for seconds at most until all nodes know of a change: others than the one that made it go on as before for a moment.
+
+        Args:
+            path: of what has changed, at the admin API.
+            agrees: whether a node's answer shows the change.
+        """
+        await self._admin.agree(path, _JSON, agrees, timeout_s=_ADMIN_TIMEOUT_S)
 
     def refusal(self, answer: Answer) -> Exception:
         """The error that an answer of the admin API stands for."""

@@ -273,7 +273,9 @@ class ClusterEngine:
         """Opens or closes a service to callers outside, at the cluster."""
         if public is None:
             raise TerminalError("a Restate cluster keeps no default to go back to: say public or private", Code.UNIMPLEMENTED)
-        await self._cluster.admin("PATCH", f"/services/{part(service)}", {"public": public})
+        path = f"/services/{part(service)}"
+        await self._cluster.admin("PATCH", path, {"public": public})
+        await self._cluster.agree(path, lambda answer: answer.status != 200 or answer.json()["public"] is public)
         await self.refresh()
         hosted = self.registry.services.get(service)
         if public and hosted is not None and hosted.methods and all(method.private for method in hosted.methods.values()):
@@ -289,7 +291,7 @@ class ClusterEngine:
         if answer.status > 500:
             raise self._cluster.refusal(answer)
         id = answer.json()["id"]
-        await self._cluster.wait_for_deployment(id)
+        await self._cluster.agree(f"/deployments/{part(id)}", lambda answer: answer.status != 404)
         await self.refresh()
         row = next((row for row in await self.inspector.deployments() if row["id"] == id), None)
         if row is None:
@@ -305,7 +307,9 @@ class ClusterEngine:
                     f"{pinned} invocations began on the deployment {id} and are not completed: wait for them, or use force",
                     Code.FAILED_PRECONDITION,
                 )
-        await self._cluster.admin("DELETE", f"/deployments/{part(id)}?force=true")
+        path = f"/deployments/{part(id)}"
+        await self._cluster.admin("DELETE", f"{path}?force=true")
+        await self._cluster.agree(path, lambda answer: answer.status != 200)
         await self.refresh()
 
 
