@@ -166,13 +166,15 @@ def generator_compilers(session: nox.Session, compiler: str) -> None:
             session.error("there is no protoc: apt-get install protobuf-compiler")
         environment["RESTATE_TEST_PROTOC"] = found
     beyond = {"oldest": ["editions_2024"], "protoc-3.21": ["editions_2023", "editions_2024"]}.get(compiler, [])
-    unknown = [f"test_a_contract_gives_the_expected_code_and_it_runs[{case}]" for case in beyond]
+    unknown = [f"test_cases.py::test_a_contract_gives_the_expected_code_and_it_runs[{case}]" for case in beyond]
+    # mypy-protobuf is not among these: it takes fewer releases of protobuf.
+    unknown.append("test_generate.py::test_what_another_compiler_does_not_take_is_one_clear_line[protobuf]")
     if beyond:
         session.warn(f"{compiler}: this protoc is older than {' and '.join(beyond)}, and cannot read these cases")
     if compiler == "oldest":
         session.warn("oldest: this protobuf knows no edition 2024, which buf sends")
-        unknown.append("test_buf_gives_the_same_code[editions_2024]")
-    deselected = [argument for test in unknown for argument in ("--deselect", f"tests/generator/test_cases.py::{test}")]
+        unknown.append("test_cases.py::test_buf_gives_the_same_code[editions_2024]")
+    deselected = [argument for test in unknown for argument in ("--deselect", f"tests/generator/{test}")]
     names = ["annotations", "cases", "command", "comments", "extending", "fuzz", "generate", "naming", "options", "plugin", "reference"]
     tests = [f"tests/generator/test_{name}.py" for name in names]
     session.run("python", "-m", "pytest", *tests, *deselected, *session.posargs, env=environment)
