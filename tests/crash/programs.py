@@ -68,21 +68,25 @@ class _Fork:
         reader, writer = _forks().Pipe(duplex=False)
         self._process = _forks().Process(target=_run, args=(writer, arguments, folder, dict(environment), log))
         self._process.start()
+        self._status: int | None = None
         writer.close()
         self.stdout: IO[bytes] = os.fdopen(os.dup(reader.fileno()), "rb")
         reader.close()
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        return self._process.exitcode if self._status is None else self._status
 
     def wait(self) -> int:
-        self._process.join()
-        self.stdout.close()
-        assert self._process.exitcode is not None
-        return self._process.exitcode
+        if self._status is None:
+            self._process.join()
+            self._status = self._process.exitcode
+            self._process.close()
+            self.stdout.close()
+        assert self._status is not None
+        return self._status
 
     def send_signal(self, sig: int) -> None:
-        if self._process.exitcode is None:
+        if self.poll() is None:
             assert self._process.pid is not None
             os.kill(self._process.pid, sig)
 

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
+import services
 from outside import MailServer, PaymentProvider
 
 from restate_runtime.app import Started, bare_app
@@ -32,6 +34,12 @@ MODES = pytest.mark.parametrize("mode", [{}, {"always_suspend": True}], ids=["de
 _AT_ONCE = 8
 _STUCK_S = 30
 _SAMPLE = 12
+
+
+@pytest.fixture(autouse=True)
+def long_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To carry on from all snapshots can take longer than a customer has for a reservation."""
+    monkeypatch.setattr(services, "RESERVED_FOR", timedelta(days=1))
 
 
 @dataclass(frozen=True)
