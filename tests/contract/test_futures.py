@@ -12,8 +12,8 @@ from sample.v1.sample_restate import EchoClient
 
 from restate_runtime import DeadlineExceeded, TerminalError, as_completed, gather, race, select
 
-from .engines import Outer, Running, check_effects
-from .services import Outside, begin, play, script
+from .engines import Outer, Running, check_effects, until
+from .services import Outside, answer_of, begin, play, script, send
 
 pytestmark = pytest.mark.rule("R10")
 
@@ -90,9 +90,24 @@ async def test_race_and_select_take_the_first_outcome(caller: Outer) -> None:
     assert await play(caller, races) == ["fast", "fast", "fast", "failed"]
 
 
+async def awakeables(ctx: Any, key: str, count: int) -> list[Any]:
+    """So many, whose ids the test is told."""
+    futures = [ctx.awakeable(str) for _ in range(count)]
+    await ctx.run("tell", lambda: Outside(key).write(" ".join(future.id for future in futures)), type=int)
+    return futures
+
+
+async def settle(caller: Outer, key: str, *numbers: int) -> None:
+    """One after the other."""
+    await until(Outside(key).lines)
+    ids = Outside(key).lines()[0].split()
+    for number in numbers:
+        await caller.resolve_awakeable(ids[number], "done")
+
+
 @script
-async def completes(ctx: Any, argument: Any) -> list[int]:
-    futures = [ctx.sleep(ms(number)) for number in (120, 40, 80, 0)]
+async def completes(ctx: Any, key: str) -> list[int]:
+    futures = await awakeables(ctx, key, 4)
     order = []
     async for future in as_completed(*futures):
         await future
@@ -100,13 +115,15 @@ async def completes(ctx: Any, argument: Any) -> list[int]:
     return order
 
 
-async def test_as_completed_goes_by_the_order_of_completion(caller: Outer) -> None:
-    assert await play(caller, completes) == [3, 1, 2, 0]
+async def test_as_completed_goes_by_the_order_of_completion(caller: Outer, key: str) -> None:
+    id = await send(caller, completes, key).invocation_id()
+    await settle(caller, key, 3, 1, 2, 0)
+    assert await answer_of(caller, id) == [3, 1, 2, 0]
 
 
 @script
-async def remembers_the_order(ctx: Any, argument: Any) -> list[Any]:
-    second, first, last = ctx.sleep(ms(60)), ctx.sleep(ms(20)), ctx.sleep(ms(100))
+async def remembers_the_order(ctx: Any, key: str) -> list[Any]:
+    second, first, last = await awakeables(ctx, key, 3)
     await last  # by now all three are there
     name, _ = await select(second=second, first=first)
     order = []
@@ -116,8 +133,10 @@ async def remembers_the_order(ctx: Any, argument: Any) -> list[Any]:
     return [name, order]
 
 
-async def test_what_was_recorded_first_wins_even_when_all_is_there(caller: Outer) -> None:
-    assert await play(caller, remembers_the_order) == ["first", ["first", "second", "last"]]
+async def test_what_was_recorded_first_wins_even_when_all_is_there(caller: Outer, key: str) -> None:
+    id = await send(caller, remembers_the_order, key).invocation_id()
+    await settle(caller, key, 1, 0, 2)
+    assert await answer_of(caller, id) == ["first", ["first", "second", "last"]]
 
 
 @script
