@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,13 @@ SAMPLE = 12
 AT_ONCE = 6
 
 
-async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: End, start: Start) -> bool:
-    """Drives the tour until the runtime kills itself at that point, starts it anew, drives the tour again. Returns whether it died."""
-    outside = folder / "outside"
-    outside.mkdir(parents=True)
-    environment = {"TICKET_SHOP_OUTSIDE": str(outside), "PYTHONPATH": str(EXAMPLE)}
-    options = ["--always-suspend"] if mode else []
-    answers: dict[str, str] = {}
+async def dies_and_goes_on(runtime: Callable[..., Server], point: int, outside: Path, expected: End) -> bool:
+    """Drives the tour until the runtime kills itself at that point, starts it anew, drives the tour again. Returns whether it died.
 
-    def runtime(environment: dict[str, str], *more: str) -> Server:
-        return Server("served_shop:app", Path(__file__).parent, folder / "data", environment, *options, *more, start=start)
+    Args:
+        runtime: makes one from variables and options.
+    """
+    answers: dict[str, str] = {}
 
     async def drive(server: Server, *, serial: bool) -> End:
         async with connect(server.ingress) as connection, looking(server) as look:
@@ -37,16 +35,28 @@ async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: En
             await scenario.run()
             return await end_of(scenario)
 
-    crashing = {**environment, "RESTATE_RUNTIME_CRASH_AT": str(point)}
-    async with runtime(crashing, "--batch-size", "1") as server:
+    async with runtime({"RESTATE_RUNTIME_CRASH_AT": str(point)}, "--batch-size", "1") as server:
         try:
             await drive(server, serial=True)
         except ConnectionError:
             await server.ended()
         died = server.died
-    async with runtime(environment) as server:
+    async with runtime({}) as server:
         assert await drive(server, serial=False) == expected
     return died
+
+
+async def killed_at(point: int, folder: Path, mode: dict[str, Any], expected: End, start: Start) -> bool:
+    outside = folder / "outside"
+    outside.mkdir(parents=True)
+    shop = {"TICKET_SHOP_OUTSIDE": str(outside), "PYTHONPATH": str(EXAMPLE)}
+    always = ["--always-suspend"] if mode else []
+
+    def runtime(environment: Mapping[str, str], *options: str) -> Server:
+        here = Path(__file__).parent
+        return Server("served_shop:app", here, folder / "data", {**shop, **environment}, *always, *options, start=start)
+
+    return await dies_and_goes_on(runtime, point, outside, expected)
 
 
 @MODES

@@ -10,12 +10,12 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from restate_runtime import connect
 from restate_runtime.app import Started, bare_app
 from restate_runtime.engine.options import load_options
 
@@ -23,7 +23,8 @@ from .conftest import EXAMPLE
 from .points import at_each, sample
 from .programs import Program, Start
 from .scenario import End, InProcess, Scenario, end_of
-from .server import Server, looking
+from .server import Server
+from .test_killed import dies_and_goes_on
 
 SAMPLE = 5
 AT_ONCE = 6
@@ -105,14 +106,6 @@ async def counted(endpoint: Endpoint, http1: bool) -> tuple[int, End]:
     return points, end
 
 
-async def drive(server: Server, endpoint: Endpoint, answers: dict[str, str], *, serial: bool) -> End:
-    """The tour from its beginning, with what was answered before."""
-    async with connect(server.ingress) as connection, looking(server) as look:
-        scenario = Scenario(connection, look, endpoint.outside, answers, between=(lambda: None) if serial else None)
-        await scenario.run()
-        return await end_of(scenario)
-
-
 @HTTP1
 @pytest.mark.timeout(600)
 @pytest.mark.rule("R40")
@@ -129,16 +122,7 @@ async def test_the_runtime_is_killed(memory_folder: Path, start: Start, http1: b
                 async with session.post(f"{server.admin}/deployments", data=body, headers={"content-type": "application/json"}) as answer:
                     assert answer.status == 201
                 assert await server.stop() == 0
-            answers: dict[str, str] = {}
-            async with runtime(endpoint, {"RESTATE_RUNTIME_CRASH_AT": str(point)}, "--batch-size", "1") as server:
-                try:
-                    await drive(server, endpoint, answers, serial=True)
-                except ConnectionError:
-                    await server.ended()
-                died = server.died
-            async with runtime(endpoint, {}) as server:
-                assert await drive(server, endpoint, answers, serial=False) == expected
-            return died
+            return await dies_and_goes_on(partial(runtime, endpoint), point, endpoint.outside, expected)
 
     with serving(memory_folder / "counted", start) as endpoint:
         points, expected = await counted(endpoint, http1)

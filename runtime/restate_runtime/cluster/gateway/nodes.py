@@ -126,11 +126,11 @@ class Nodes:
             await asyncio.sleep(wait_ms / 1000)
 
     async def agree(self, path: str, headers: Mapping[str, str], agrees: Callable[[Answer], bool], *, timeout_s: float) -> None:
-        """Asks the nodes until all agree that can be reached, for some seconds at most.
+        """Asks the nodes until all agree that answer, for some seconds at most.
 
         Args:
             agrees: whether a node's answer is the one that is waited for.
-            timeout_s: for one node.
+            timeout_s: for one node; one that is there and says nothing takes that long.
         """
         loop = asyncio.get_running_loop()
         began, failures = loop.time(), 0
