@@ -77,6 +77,8 @@ class MethodDescriptor(Generic[Request, Response]):
         retention: how long a completed invocation is kept; `None` for the service's, then the runtime's.
         descriptor: the rpc's own protobuf descriptor.
         deprecated: what callers are told; empty where the rpc and its service are not deprecated.
+        service_name: full name of the service, `tour.v1.TicketService`.
+        full_name: `tour.v1.TicketService/MarkAsSold`, as in a request's path.
         request_codec: how the request is encoded.
         response_codec: how the response is encoded.
     """
@@ -99,22 +101,17 @@ class MethodDescriptor(Generic[Request, Response]):
     inactivity_timeout: timedelta | None = None
     retention: timedelta | None = None
     deprecated: str = ""
+    # Once, not at every call.
+    service_name: str = field(init=False, repr=False, compare=False)
+    full_name: str = field(init=False, repr=False, compare=False)
     request_codec: Codec = field(init=False, repr=False, compare=False)
     response_codec: Codec = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "service_name", str(self.descriptor.containing_service.full_name))
+        object.__setattr__(self, "full_name", f"{self.service_name}/{self.name}")
         object.__setattr__(self, "request_codec", pair(self.request, self.descriptor.input_type))
         object.__setattr__(self, "response_codec", pair(self.response, self.descriptor.output_type))
-
-    @property
-    def full_name(self) -> str:
-        """`tour.v1.TicketService/MarkAsSold`, as in a request's path."""
-        return f"{self.service_name}/{self.name}"
-
-    @property
-    def service_name(self) -> str:
-        """Full name of the service, `tour.v1.TicketService`."""
-        return str(self.descriptor.containing_service.full_name)
 
 
 @dataclass(frozen=True, kw_only=True)

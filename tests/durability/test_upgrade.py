@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from restate_runtime.engine.storage.offline import _LATER_TABLES, examine
-from restate_runtime.engine.storage.rows import _CRC, _LATER, sealed, sealed_invocation
+from restate_runtime.engine.storage.rows import _CRC, _LATER, invocation_crc, sealed
 from restate_runtime.engine.storage.schema import SCHEMA_VERSION
 
 from .fixtures.make import make
@@ -24,8 +24,8 @@ def downgrade(database: Path, version: int) -> None:
     with sqlite3.connect(database) as connection:
         kept = 1 if version >= 2 else 0  # `shared`
         for row in connection.execute("SELECT * FROM invocation").fetchall():
-            columns = (*row[:_CRC], *row[_CRC + 1 : _CRC + 1 + kept], *_LATER[kept:])
-            connection.execute("UPDATE invocation SET crc = ? WHERE seq = ?", (sealed_invocation(*columns)[_CRC], row[0]))
+            crc = invocation_crc(row[:_CRC], (*row[_CRC + 1 : _CRC + 1 + kept], *_LATER[kept:]))
+            connection.execute("UPDATE invocation SET crc = ? WHERE seq = ?", (crc, row[0]))
         for since in range(version + 1, SCHEMA_VERSION + 1):
             for column in _COLUMNS[since]:
                 connection.execute(f"ALTER TABLE invocation DROP COLUMN {column}")

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from restate_runtime.journal.effects import (
     ClearStates,
     DropAction,
@@ -132,7 +134,7 @@ class Disk:
 
 def row_of(invocation: Invocation) -> Invocation:
     """An invocation as its row holds it."""
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         invocation,
         journal=None,
         live=False,

@@ -91,7 +91,8 @@ class Attempt:
         assert isinstance(first, entries.Input)
         # Read-only: a replay in memory would see what the handler changes.
         self.headers: Mapping[str, str] = types.MappingProxyType(first.headers)
-        self.replay = Replay(journal, driver.seen_by(invocation), self._emit, self._want_action, self._warn)
+        seen = invocation.seen if invocation.seen >= 0 else None
+        self.replay = Replay(journal, seen, self._emit, self._want_action, self._warn)
 
     # --- what the context shows
 
@@ -158,28 +159,24 @@ class Attempt:
         first = self.journal.commands[0]
         assert isinstance(first, entries.Input)
         try:
-            request = () if descriptor.empty_request else (self._decode_request(first.payload),)
-            running = bound.handler(context, *request)
+            if descriptor.empty_request:
+                running = bound.handler(context)
+            else:
+                try:
+                    request = descriptor.request_codec.decode(first.payload)
+                except Unreadable as error:  # as long as the message classes are this library's
+                    text = f"{descriptor.full_name}: the request is good, but {error}"
+                    raise TerminalError(text, Code.INVALID_ARGUMENT) from None
+                running = bound.handler(context, request)
             if self._driver.options.dev:
                 response = await Watched(self, running, self._driver.foreign.report)
             else:
                 response = await running
-            return Success(Value("", self._encode_response(response)))
+            payload = bound.encode_response(response)
+            self._driver.check_size(f"the response of {descriptor.full_name}", len(payload))
+            return Success(Value("", payload))
         except TerminalError as error:
             return Failure(error.code.value, storable(error.message))
-
-    def _decode_request(self, payload: bytes) -> Any:
-        descriptor = self.bound.descriptor
-        try:
-            return descriptor.request_codec.decode(payload)
-        except Unreadable as error:  # as long as the message classes are this library's
-            raise TerminalError(f"{descriptor.full_name}: the request is good, but {error}", Code.INVALID_ARGUMENT) from None
-
-    def _encode_response(self, response: Any) -> bytes:
-        payload = self.bound.encode_response(response)
-        if payload:
-            self._driver.check_size(f"the response of {self.bound.descriptor.full_name}", len(payload))
-        return payload
 
     def _fail(self, text: str, error: BaseException | None = None) -> None:
         self._driver.report_failure(self, text, error)
@@ -321,15 +318,17 @@ class Attempt:
         existing: Existing | None = None
         digest = b""
         retention_ms = driver.retention_ms
-        if isinstance(command, (entries.Call, entries.OneWayCall)):
-            if command.idempotency_key is not None:
+        match command:
+            case entries.Call() | entries.OneWayCall() if command.idempotency_key is not None:
                 existing, digest, retention_ms = driver.idempotent(command)
                 if self._retention_s is not None:
                     retention_ms = round(self._retention_s * 1000)
                 if existing is not None:
                     command = msgspec.structs.replace(command, callee=existing.id)
-        elif isinstance(command, entries.Attach):
-            existing = driver.existing(command.invocation)
+            case entries.Attach():
+                existing = driver.existing(command.invocation)
+            case _:
+                pass
         driver.step(Issue(self.invocation.seq, self.token, command, existing, digest, retention_ms))
         return command
 

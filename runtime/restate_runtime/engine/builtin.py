@@ -74,6 +74,7 @@ class Builtins:
                 (AWAKEABLES.method("Reject"), _reject),
             )
         }
+        self._services = frozenset(service for service, _ in self.methods)
 
     def resolve(self, service: str, method: str) -> BuiltinMethod | None:
         """The method of that name; `None` where it is no built-in one.
@@ -81,8 +82,10 @@ class Builtins:
         Raises:
             TerminalError: NOT_FOUND, the service is built in and has no such method.
         """
+        if service not in self._services:
+            return None
         found = self.methods.get((service, method))
-        if found is None and any(name == service for name, _ in self.methods):
+        if found is None:
             raise TerminalError(f"the service '{service}' has no method '{method}'", Code.NOT_FOUND)
         return found
 

@@ -16,7 +16,6 @@ from collections.abc import Callable
 import apsw
 
 from ..errors import RuntimeFault
-from ..journal.effects import Effect
 from ..journal.model import State
 from .crashpoints import Probe
 from .storage.batch import Batch
@@ -37,6 +36,9 @@ class Committer:
     Args:
         durable: told after each commit, before anything of the batch leaves.
         fatal: told when the disk or the directory is lost; nothing leaves from then on.
+
+    Attributes:
+        filling: the batch that takes records now.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Committer:
         self._probe = probe
         self._durable = durable
         self._fatal = fatal
-        self._filling = Batch(database.batch + 1)
+        self.filling = Batch(database.batch + 1)
         self._closed: deque[Batch] = deque()
         self._committing: Batch | None = None
         self._scheduled: asyncio.Handle | None = None
@@ -71,25 +73,16 @@ class Committer:
 
     # --- filling
 
-    @property
-    def filling(self) -> Batch:
-        """The batch that takes records now."""
-        return self._filling
-
     def pending(self) -> list[Batch]:
         """Batches that are not durable, newest first: readers look here before they look on disk."""
-        batches = [self._filling, *reversed(self._closed)]
+        batches = [self.filling, *reversed(self._closed)]
         if self._committing is not None:
             batches.append(self._committing)
         return batches
 
-    def add(self, record: Effect) -> bool:
-        """Takes a record; `False` where the effect is none."""
-        return self._filling.add(record)
-
     def end_transition(self) -> None:
         """The records since the last call belong together."""
-        batch = self._filling
+        batch = self.filling
         batch.transitions += 1
         if (self._batch_size is not None and batch.transitions >= self._batch_size) or batch.transitions >= _LARGE:
             self._close_filling()
@@ -99,9 +92,10 @@ class Committer:
 
     def _close_filling(self) -> None:
         state = self._state
-        self._filling.counters = Counters(state.next_seq, state.next_admission, len(state.invocations))
-        self._closed.append(self._filling)
-        self._filling = Batch(self._filling.number + 1)
+        batch = self.filling
+        batch.close(Counters(state.next_seq, state.next_admission, len(state.invocations)))
+        self._closed.append(batch)
+        self.filling = Batch(batch.number + 1)
 
     # --- leaving
 
@@ -109,8 +103,8 @@ class Committer:
         """Calls `release` once everything recorded so far is on disk; at once where it is."""
         if self._stopped:
             return
-        if self._filling.transitions:
-            self._filling.releases.append(release)
+        if self.filling.transitions:
+            self.filling.releases.append(release)
             self._schedule(now=True)
         elif self._closed:
             self._closed[-1].releases.append(release)
@@ -125,7 +119,7 @@ class Committer:
         Raises:
             RuntimeFault: RT0206 or RT0208, the disk does not take it.
         """
-        if self._filling.transitions:
+        if self.filling.transitions:
             self._close_filling()
         while self._closed:
             batch = self._closed.popleft()
@@ -165,7 +159,7 @@ class Committer:
         if self._committing is not None or self._stopped:
             return
         if not self._closed:
-            if not self._filling.transitions:
+            if not self.filling.transitions:
                 return
             self._close_filling()
         batch = self._closed[0]
@@ -217,9 +211,9 @@ class Committer:
             self.full = ""
         self._probe("written")
         self._take_durable(batch)
-        if self._closed or self._filling.releases:
+        if self._closed or self.filling.releases:
             self._begin()
-        elif self._filling.transitions:
+        elif self.filling.transitions:
             self._schedule(now=False)
 
     def _take_durable(self, batch: Batch) -> None:

@@ -266,10 +266,6 @@ class Driver:
 
     # --- what attempts ask
 
-    def seen_by(self, invocation: Invocation) -> int | None:
-        """How many notifications had arrived when the attempt before was suspended."""
-        return invocation.seen if invocation.seen >= 0 else None
-
     def policy_of(self, bound: HostedMethod) -> RetryPolicy:
         """The invocation retry policy of a method."""
         return bound.policy(self._retry)

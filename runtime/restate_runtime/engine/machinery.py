@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from ..identifiers import invocation_id
 from ..journal.entries import Failure, Input, Outcome
 from ..journal.events import Recover, Tick
 from ..journal.model import Invocation, State
+from .alarm import Alarm
 from .committer import Committer
 from .crashpoints import Probe
 from .driver import Driver
@@ -41,7 +41,6 @@ Clock = Callable[[], int]
 """Milliseconds since 1970."""
 
 _LOG = logging.getLogger("restate_runtime.engine")
-_LONGEST_ALARM_MS = 10_000
 
 
 def system_clock() -> int:
@@ -64,11 +63,8 @@ class Machinery:
         self.failed: asyncio.Future[RuntimeFault] = self.loop.create_future()
         self._probe = probe
         self._pid = os.getpid()
-        self._context = contextvars.copy_context()
         self._open = True
         self._outside: set[asyncio.Future[bytes] | asyncio.Future[None]] = set()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_due: int | None = None
         self._temporary = options.data_dir is None
         self.data_dir = options.data_dir or Path(tempfile.mkdtemp(prefix="restate-"))
         self._directory = DataDirectory(self.data_dir)
@@ -95,6 +91,7 @@ class Machinery:
         opened.callback(self._reader.close)
         self.state = State(self.options.max_live_handlers)
         self.shell = Shell(self.state, self._reader, self.now_ms)
+        self._alarm = Alarm(self.loop, self.now_ms, lambda: self.shell.step(Tick()))
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
         self.outposts = Outposts(self.shell, self.registry, self.options, self.driver, self._probe)
         self.inspector = StorageInspector(connect(directory.database, read_only=True), self.outposts.wait_of)
@@ -112,7 +109,7 @@ class Machinery:
         self.shell.attempts = self.driver
         self.outposts.open(self._reader.deployments())
         self.shell.reply = self.reply
-        self.shell.alarm = self._set_alarm
+        self.shell.alarm = self._alarm
 
     def start(self) -> None:
         """Takes up everything that is not completed.
@@ -228,26 +225,6 @@ class Machinery:
         self.committer.filling.purge.extend((seq,) for seq in seqs)
         self.committer.end_transition()
 
-    # --- time
-
-    def _set_alarm(self, due_ms: int | None) -> None:
-        if due_ms == self._alarm_due:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._alarm_due = due_ms
-        if due_ms is not None and self._open:
-            # Bounded: when the system's clock jumps, what is due is found within the bound.
-            wait_ms = min(max(due_ms - self.now_ms(), 0), _LONGEST_ALARM_MS)
-            # In a context of its own: a timer that a handler happens to set must not keep that handler's attempt.
-            self._alarm = self.loop.call_later(wait_ms / 1000, self._ring, context=self._context)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self._alarm_due = None
-        self.shell.step(Tick())
-
     # --- the end
 
     def _fatal(self, fault: RuntimeFault) -> None:
@@ -259,8 +236,7 @@ class Machinery:
         self._disconnect(f"the runtime has stopped: {fault}")
 
     def _disconnect(self, why: str) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.close()
         self._retention.stop()
         outside, self._outside = self._outside, set()
         for future in outside:
@@ -273,6 +249,7 @@ class Machinery:
             return  # a forked process leaves the files to their owner
         if not self.failed.done():
             self._open = False
+            self._alarm.close()
             timeout_s = self.options.shutdown_timeout.total_seconds()
             await asyncio.gather(self.driver.stop(timeout_s), self.outposts.stop(timeout_s))
             if not self.committer.full:

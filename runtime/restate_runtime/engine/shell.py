@@ -28,12 +28,13 @@ from ..journal.entries import Command, Notification, Outcome, Ref
 from ..journal.events import Event, Evict, Existing, Loaded, Pause
 from ..journal.model import Invocation, LaneKey, State
 from ..serde import Value
+from .alarm import Alarm
 from .committer import Committer
 from .idempotency import Scope
 from .registry import HostedService
 from .storage.batch import Batch
 from .storage.reader import Reader
-from .storage.rows import invocation_from_row, sealed_invocation
+from .storage.rows import invocation_from_row, invocation_row
 
 __all__ = ["Attempts", "Shell"]
 
@@ -100,7 +101,7 @@ class Shell:
         self.committer: Committer
         self.attempts: Attempts
         self.reply: Callable[[object, Outcome], None]
-        self.alarm: Callable[[int | None], None]
+        self.alarm: Alarm
 
     def step(self, event: Event) -> None:
         """One event, and those that follow from it."""
@@ -114,7 +115,9 @@ class Shell:
                 self._step(self._events.popleft())
         finally:
             self._busy = False
-        self.alarm(self.state.next_due_ms())
+        due_ms = self.state.next_due_ms()
+        if due_ms != self.alarm.due_ms:
+            self.alarm.set(due_ms)
 
     def _step(self, event: Event) -> None:
         committer = self.committer
@@ -134,15 +137,15 @@ class Shell:
 
     def _carry_out(self, event: Event, outer: list[Callable[[], None]]) -> tuple[bool, list[Load]]:
         """Steps the core; whether it recorded something, and what it wants to load. What leaves the engine goes to `outer`."""
-        committer = self.committer
+        batch = self.committer.filling
         attempts = self.attempts
         recorded = False
         loads: list[Load] = []
         for effect in step(self.state, event, self.now_ms()):
-            if committer.add(effect):
+            if batch.add(effect):
                 recorded = True
                 if type(effect) is PutState or type(effect) is ClearStates:
-                    self._keep_state(effect.lane)
+                    self._keep_state(effect.lane, batch)
                 continue
             match effect:
                 case StartAttempt():
@@ -165,10 +168,10 @@ class Shell:
                     raise AssertionError(f"unknown effect {effect}")
         return recorded, loads
 
-    def _keep_state(self, lane: LaneKey) -> None:
+    def _keep_state(self, lane: LaneKey, batch: Batch) -> None:
         values = self.state.lanes[lane].state
         if values is not None:
-            self._cache.put(lane, values, self.committer.filling.number)
+            self._cache.put(lane, values, batch.number)
 
     def durable(self, batch: Batch) -> None:
         """The batch is on disk: what is parked can leave memory."""
@@ -219,9 +222,9 @@ class Shell:
         if live is not None:
             return live
         for batch in self.committer.pending():
-            seq = batch.completed.get(invocation_id)
-            if seq is not None:
-                return invocation_from_row(sealed_invocation(*batch.invocations[seq]))
+            completed = batch.completed.get(invocation_id)
+            if completed is not None:
+                return invocation_from_row(invocation_row(completed))
         return self._reader.find(invocation_id)
 
     def outcome(self, invocation: Invocation) -> Outcome | None:

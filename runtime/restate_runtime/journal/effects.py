@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..serde import Value
 from .entries import Command, Notification, Outcome, Ref
@@ -42,23 +42,20 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class PutInvocation:
+class PutInvocation(msgspec.Struct):
     """Record: the invocation's row, as it is now."""
 
     invocation: Invocation
 
 
-@dataclass(slots=True)
-class PutKey:
+class PutKey(msgspec.Struct):
     """Record: the invocation belongs to another key than before."""
 
     seq: int
     key: str | None
 
 
-@dataclass(slots=True)
-class PutCommand:
+class PutCommand(msgspec.Struct):
     """Record: a command was appended."""
 
     seq: int
@@ -66,8 +63,7 @@ class PutCommand:
     command: Command
 
 
-@dataclass(slots=True)
-class PutNotification:
+class PutNotification(msgspec.Struct):
     """Record: a notification was appended."""
 
     seq: int
@@ -75,8 +71,7 @@ class PutNotification:
     notification: Notification
 
 
-@dataclass(slots=True)
-class PutState:
+class PutState(msgspec.Struct):
     """Record: a state value was set, or cleared where it is `None`."""
 
     lane: LaneKey
@@ -84,15 +79,13 @@ class PutState:
     value: Value | None
 
 
-@dataclass(slots=True)
-class ClearStates:
+class ClearStates(msgspec.Struct):
     """Record: all state of the lane was cleared."""
 
     lane: LaneKey
 
 
-@dataclass(slots=True)
-class PutTimer:
+class PutTimer(msgspec.Struct):
     """Record: a sleep is due."""
 
     seq: int
@@ -100,16 +93,14 @@ class PutTimer:
     due_ms: int
 
 
-@dataclass(slots=True)
-class DropTimer:
+class DropTimer(msgspec.Struct):
     """Record: a sleep is over."""
 
     seq: int
     completion_id: int
 
 
-@dataclass(slots=True)
-class PutAction:
+class PutAction(msgspec.Struct):
     """Record: an execution of a side effect failed."""
 
     seq: int
@@ -117,24 +108,21 @@ class PutAction:
     action: Action
 
 
-@dataclass(slots=True)
-class DropAction:
+class DropAction(msgspec.Struct):
     """Record: a side effect that had failed has its result."""
 
     seq: int
     completion_id: int
 
 
-@dataclass(slots=True)
-class PutIdempotency:
+class PutIdempotency(msgspec.Struct):
     """Record: an idempotency key leads to an invocation."""
 
     invocation: Invocation
     request_digest: bytes
 
 
-@dataclass(slots=True)
-class PutSubscriber:
+class PutSubscriber(msgspec.Struct):
     """Record: an awaited call attached to an invocation that another one made."""
 
     seq: int
@@ -142,8 +130,7 @@ class PutSubscriber:
     completion_id: int
 
 
-@dataclass(slots=True)
-class DropSubscriber:
+class DropSubscriber(msgspec.Struct):
     """Record: an awaited call has its result without the invocation that it attached to."""
 
     seq: int
@@ -151,8 +138,7 @@ class DropSubscriber:
     completion_id: int
 
 
-@dataclass(slots=True)
-class PutPromise:
+class PutPromise(msgspec.Struct):
     """Record: a named promise of a key was settled; nobody waits for it any more."""
 
     lane: LaneKey
@@ -160,8 +146,7 @@ class PutPromise:
     outcome: Outcome
 
 
-@dataclass(slots=True)
-class PutPromiseWaiter:
+class PutPromiseWaiter(msgspec.Struct):
     """Record: a command waits for a named promise of a key."""
 
     lane: LaneKey
@@ -170,22 +155,19 @@ class PutPromiseWaiter:
     completion_id: int
 
 
-@dataclass(slots=True)
-class ForgetRows:
+class ForgetRows(msgspec.Struct):
     """Record: timers, actions and subscribers of a completed invocation go."""
 
     seq: int
 
 
-@dataclass(slots=True)
-class StartAttempt:
+class StartAttempt(msgspec.Struct):
     """Inner: run the handler; journal and state are in memory."""
 
     invocation: Invocation
 
 
-@dataclass(slots=True)
-class Load:
+class Load(msgspec.Struct):
     """Inner: answer with `Loaded`."""
 
     seq: int
@@ -193,43 +175,37 @@ class Load:
     lane: LaneKey | None
 
 
-@dataclass(slots=True)
-class Deliver:
+class Deliver(msgspec.Struct):
     """Inner: a result arrived for a handler in memory."""
 
     seq: int
     ref: Ref
 
 
-@dataclass(slots=True)
-class StillWaits:
+class StillWaits(msgspec.Struct):
     """Inner: a result arrived that does not end the wait of a suspended invocation: see whether anything can."""
 
     seq: int
 
 
-@dataclass(slots=True)
-class Abandon:
+class Abandon(msgspec.Struct):
     """Inner: the attempt in memory is over; nothing that it does counts any more."""
 
     seq: int
 
 
-@dataclass(slots=True)
-class Pressure:
+class Pressure(msgspec.Struct):
     """Inner: an invocation waits for room; suspend a waiting one."""
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """Outer: an outcome for a caller outside."""
 
     waiter: object
     outcome: Outcome
 
 
-@dataclass(slots=True)
-class StartAction:
+class StartAction(msgspec.Struct):
     """Outer: run the side effect's body."""
 
     seq: int

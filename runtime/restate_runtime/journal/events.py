@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..retry import RetryPolicy
 from ..serde import Value
@@ -41,8 +42,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class Existing:
+class Existing(msgspec.Struct):
     """What an idempotency key or an id leads to: a live invocation by its number, or the outcome of one that the core has forgotten."""
 
     seq: int
@@ -50,8 +50,7 @@ class Existing:
     outcome: Outcome | None = None
 
 
-@dataclass(slots=True)
-class Admit:
+class Admit(msgspec.Struct):
     """A call from outside, checked and encoded. `waiter` gets the reply; `None` for a background call."""
 
     id: bytes
@@ -65,16 +64,14 @@ class Admit:
     retention_ms: int = 0
 
 
-@dataclass(slots=True)
-class AttachWaiter:
+class AttachWaiter(msgspec.Struct):
     """Somebody outside waits for a live invocation."""
 
     seq: int
     waiter: object
 
 
-@dataclass(slots=True)
-class Issue:
+class Issue(msgspec.Struct):
     """A handler asked for something new.
 
     Attributes:
@@ -93,8 +90,7 @@ class Issue:
     idempotency_key: str | None = None
 
 
-@dataclass(slots=True)
-class ActionWanted:
+class ActionWanted(msgspec.Struct):
     """A handler in memory has a side effect to run: its command is recorded, its result is not."""
 
     seq: int
@@ -102,8 +98,7 @@ class ActionWanted:
     completion_id: int
 
 
-@dataclass(slots=True)
-class ActionEnded:
+class ActionEnded(msgspec.Struct):
     """A side effect has its result."""
 
     seq: int
@@ -112,8 +107,7 @@ class ActionEnded:
     outcome: Outcome
 
 
-@dataclass(slots=True)
-class ActionFailed:
+class ActionFailed(msgspec.Struct):
     """An execution of a side effect failed, and its policy decides."""
 
     seq: int
@@ -125,8 +119,7 @@ class ActionFailed:
     policy: RetryPolicy
 
 
-@dataclass(slots=True)
-class AttemptFailed:
+class AttemptFailed(msgspec.Struct):
     """A handler raised an error that is not terminal.
 
     Attributes:
@@ -142,8 +135,7 @@ class AttemptFailed:
     began: bool = True
 
 
-@dataclass(slots=True)
-class HandlerMissing:
+class HandlerMissing(msgspec.Struct):
     """Nothing hosts the method of an invocation that was to run. It backs off until something does, however often that takes."""
 
     seq: int
@@ -152,8 +144,7 @@ class HandlerMissing:
     policy: RetryPolicy
 
 
-@dataclass(slots=True)
-class Readdress:
+class Readdress(msgspec.Struct):
     """An invocation that has not begun was made before its service was hosted, under a key that the service knows as another one."""
 
     seq: int
@@ -161,8 +152,7 @@ class Readdress:
     key: str | None
 
 
-@dataclass(slots=True)
-class Pause:
+class Pause(msgspec.Struct):
     """An attempt cannot go on before somebody does something: a mismatch, a missing handler, a damaged row."""
 
     seq: int
@@ -171,8 +161,7 @@ class Pause:
     error: str
 
 
-@dataclass(slots=True)
-class Pin:
+class Pin(msgspec.Struct):
     """An attempt has begun on a deployment: the invocation stays there, with that version of the service protocol."""
 
     seq: int
@@ -181,8 +170,7 @@ class Pin:
     protocol: int
 
 
-@dataclass(slots=True)
-class Suspend:
+class Suspend(msgspec.Struct):
     """An attempt left memory, waiting.
 
     Attributes:
@@ -195,8 +183,7 @@ class Suspend:
     told: int = 0
 
 
-@dataclass(slots=True)
-class Loaded:
+class Loaded(msgspec.Struct):
     """What `Load` asked for."""
 
     seq: int
@@ -205,15 +192,13 @@ class Loaded:
     state: dict[str, Value] | None
 
 
-@dataclass(slots=True)
-class Evict:
+class Evict(msgspec.Struct):
     """These records are on disk: parked invocations whose version has not moved on leave their journals."""
 
     versions: Sequence[tuple[int, int]]
 
 
-@dataclass(slots=True)
-class Settle:
+class Settle(msgspec.Struct):
     """Somebody outside settles an awakeable of a live invocation whose journal is in memory."""
 
     seq: int
@@ -221,37 +206,32 @@ class Settle:
     outcome: Outcome
 
 
-@dataclass(slots=True)
-class Cancel:
+class Cancel(msgspec.Struct):
     """Asks a live invocation to stop: one that has not begun ends, of others the current or next await raises."""
 
     seq: int
 
 
-@dataclass(slots=True)
-class CancelTaken:
+class CancelTaken(msgspec.Struct):
     """A handler in memory has got its cancellation: another one counts again."""
 
     seq: int
     token: int
 
 
-@dataclass(slots=True)
-class Kill:
+class Kill(msgspec.Struct):
     """Ends a live invocation."""
 
     seq: int
 
 
-@dataclass(slots=True)
-class PauseRequested:
+class PauseRequested(msgspec.Struct):
     """Takes a begun invocation out of memory, until somebody resumes it."""
 
     seq: int
 
 
-@dataclass(slots=True)
-class RefuseCall:
+class RefuseCall(msgspec.Struct):
     """A call, or an attachment, that somebody waits for cannot go on: it closes a cycle."""
 
     caller: int
@@ -260,25 +240,21 @@ class RefuseCall:
     failure: Failure
 
 
-@dataclass(slots=True)
-class ServicesChanged:
+class ServicesChanged(msgspec.Struct):
     """Services came: invocations that back off because nothing hosts them try again."""
 
 
-@dataclass(slots=True)
-class Resume:
+class Resume(msgspec.Struct):
     """Lets a paused or backing-off invocation try again."""
 
     seq: int
 
 
-@dataclass(slots=True)
-class Tick:
+class Tick(msgspec.Struct):
     """Time has passed."""
 
 
-@dataclass(slots=True)
-class Recover:
+class Recover(msgspec.Struct):
     """A start: every invocation that is not completed, in order of creation, and what was durable beside them.
 
     `executing` are the invocations whose code ran when the process before exited without a word.
@@ -291,7 +267,7 @@ class Recover:
     executing: frozenset[bytes]
     next_seq: int
     next_admission: int
-    unclean: bool = field(default=False)
+    unclean: bool = False
     promise_waiters: Sequence[tuple[LaneKey, str, int, int]] = ()
 
 

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ..serde import Value
 from .entries import CANCEL, Command, Failure, Notification, Outcome, Ref, Target
 from .waits import Wait
@@ -15,7 +17,7 @@ from .waits import Wait
 __all__ = ["Action", "Invocation", "Journal", "Lane", "LaneKey", "State", "Status", "Timer", "TimerKind"]
 
 
-class Status(enum.Enum):
+class Status(enum.StrEnum):
     """Where an invocation stands."""
 
     SCHEDULED = "scheduled"
@@ -49,10 +51,12 @@ class Journal:
         self.commands = commands
         self.notifications = notifications
         self.arrivals: dict[Ref, tuple[int, Outcome]] = {}
+        self.cancels: list[int] = []
         for index, entry in enumerate(notifications):
             # The first one counts, as it did when it arrived: an awakeable can be settled from two sides at once.
             self.arrivals.setdefault(entry.ref, (index, entry.outcome))
-        self.cancels = [index for index, entry in enumerate(notifications) if entry.ref == CANCEL]
+            if entry.ref == CANCEL:
+                self.cancels.append(index)
 
 
 @dataclass(slots=True)
@@ -72,8 +76,7 @@ class Action:
     error: str
 
 
-@dataclass(slots=True, eq=False)
-class Invocation:
+class Invocation(msgspec.Struct, eq=False):
     """One invocation. Only what decides about its fate stays in memory while it is parked; the journal comes and goes.
 
     Attributes:
@@ -125,14 +128,14 @@ class Invocation:
     idempotency_key: str | None = None
     invoker: int = 0
     parent: tuple[int, int] | None = None
-    subscribers: list[tuple[int, int]] = field(default_factory=list)
+    subscribers: list[tuple[int, int]] = msgspec.field(default_factory=list)
     given_up: frozenset[tuple[int, int]] = frozenset()
-    children: dict[int, int] = field(default_factory=dict)
+    children: dict[int, int] = msgspec.field(default_factory=dict)
     missing: int = 0
     cancelling: bool = False
-    waiters: list[object] = field(default_factory=list)
+    waiters: list[object] = msgspec.field(default_factory=list)
     wait: Wait | None = None
-    actions: dict[int, Action] = field(default_factory=dict)
+    actions: dict[int, Action] = msgspec.field(default_factory=dict)
     timers: int = 0
     failure: str = ""
     fault: str = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...journal.effects import (
@@ -25,25 +26,61 @@ from ...journal.effects import (
     PutTimer,
 )
 from ...journal.entries import Notification, Outcome, Output, encode_entry
-from ...journal.model import PARKED, Status
+from ...journal.model import PARKED, Invocation, Status
 from .meta import Counters
-from .rows import invocation_row, sealed, sealed_entry, sealed_invocation
+from .rows import invocation_row, sealed, sealed_entry
 
 __all__ = ["Batch", "Statement"]
 
 Statement = tuple[str, list[tuple[Any, ...]]]
 
-_INVOCATION = (
-    "INSERT INTO invocation VALUES (" + ",".join("?" * 34) + ") ON CONFLICT (seq) DO UPDATE SET "
-    "status = excluded.status, admission = excluded.admission, parent_seq = excluded.parent_seq, "
-    "parent_completion = excluded.parent_completion, due_ms = excluded.due_ms, started_ms = excluded.started_ms, "
-    "modified_ms = excluded.modified_ms, completed_ms = excluded.completed_ms, attempt = excluded.attempt, failures = excluded.failures, "
-    "crashes = excluded.crashes, retry_ms = excluded.retry_ms, failure = excluded.failure, fault = excluded.fault, "
-    "failure_code = excluded.failure_code, failure_message = excluded.failure_message, wait = excluded.wait, "
-    "commands = excluded.commands, notifications = excluded.notifications, crc = excluded.crc, "
-    "deployment = excluded.deployment, protocol = excluded.protocol, retries = excluded.retries, retries_ms = excluded.retries_ms, "
-    "retries_length = excluded.retries_length"
+_COLUMNS = (
+    "seq", "id", "service", "method", "key", "status", "admission", "parent_seq", "parent_completion", "idempotency_key", "created_ms",
+    "due_ms", "started_ms", "modified_ms", "completed_ms", "retention_ms", "attempt", "failures", "crashes", "retry_ms", "failure", "fault",
+    "failure_code", "failure_message", "wait", "commands", "notifications", "crc", "shared", "deployment", "protocol", "retries",
+    "retries_ms", "retries_length",
+)  # fmt: skip
+_FIXED = {"seq", "id", "service", "method", "key", "idempotency_key", "created_ms", "retention_ms", "shared"}
+
+# Parameters by number, because that is short: apsw goes through the whole text of a statement for every row.
+_INVOCATION = f"INSERT INTO invocation VALUES ({','.join('?' * len(_COLUMNS))}) ON CONFLICT (seq) DO UPDATE SET " + ",".join(
+    f"{name}=?{number}" for number, name in enumerate(_COLUMNS, start=1) if name not in _FIXED
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table whose rows are set and removed by their key."""
+
+    name: str
+    put: str
+    drop: str
+
+    def changes(self, rows: Mapping[tuple[Any, ...], tuple[Any, ...] | None]) -> Iterator[Statement]:
+        """The statements that set the rows of these keys to these values, or remove them where there is `None`."""
+        put = [sealed(self.name, *key, *values) for key, values in rows.items() if values is not None]
+        if put:
+            yield self.put, put
+        if len(put) < len(rows):
+            yield self.drop, [key for key, values in rows.items() if values is None]
+
+
+def _table(name: str, key: Sequence[str], values: int) -> _Table:
+    """A table by its name, the columns of its key, and how many values stand between those and the checksum."""
+    put = f"INSERT OR REPLACE INTO {name} VALUES ({'?,' * (len(key) + values)}?)"
+    return _Table(name, put, f"DELETE FROM {name} WHERE {' AND '.join(f'{column} = ?' for column in key)}")
+
+
+_STATE = _table("state", ("service", "key", "name"), 2)
+_TIMER = _table("timer", ("seq", "completion"), 1)
+_ACTION = _table("action", ("seq", "completion"), 4)
+_SUBSCRIBER = _table("subscriber", ("seq", "parent_seq", "parent_completion"), 0)
+_IDEMPOTENCY = _table("idempotency", ("service", "method", "key", "idempotency_key"), 2)
+_PROMISE = _table("promise", ("service", "key", "name"), 1)
+_PROMISE_WAITER = _table("promise_waiter", ("seq", "completion", "service", "key", "name"), 0)
+_ACCESS = _table("access", ("service",), 1)
+_SERVICE = _table("service", ("name",), 4)
+_DEPLOYMENT = _table("deployment", ("id",), 3)
 
 _WORKFLOW = "SELECT service, key FROM invocation WHERE seq = ? AND idempotency_key = ''"
 
@@ -51,34 +88,38 @@ _WORKFLOW = "SELECT service, key FROM invocation WHERE seq = ? AND idempotency_k
 class Batch:
     """Filled by one transition after another, then written as it is.
 
-    Rows that are written more than once are written in their last form; `state`, `timers`, `actions` and `access` hold `None` for a row
-    to delete.
+    Rows that are written more than once are written in their last form; dictionaries by a row's key hold `None` for one to remove.
 
     Attributes:
         number: counts commits; what is on disk is every batch up to some number.
         counters: the core's, as the last transition left them.
         transitions: how many are in it.
         releases: what leaves the engine once the batch is durable, in order.
+        parked: versions of the invocations that are out of memory once it is durable, by sequence number.
         completed, outcomes, idempotency, notifications, promises: what a reader must know of records that are not on disk yet.
+        access, contracts, deployments: what is stored of services and deployments, by name and id.
+        purge: completed invocations that go with all that is theirs.
     """
 
     __slots__ = (
+        "_actions",
         "_clears",
         "_commands",
-        "_dropped_subscribers",
+        "_forget",
+        "_invocations",
         "_keys",
         "_notification_rows",
         "_promise_waiters",
+        "_rows",
+        "_state",
         "_subscribers",
+        "_timers",
         "access",
-        "actions",
         "completed",
         "contracts",
         "counters",
         "deployments",
-        "forget",
         "idempotency",
-        "invocations",
         "notifications",
         "number",
         "outcomes",
@@ -86,8 +127,6 @@ class Batch:
         "promises",
         "purge",
         "releases",
-        "state",
-        "timers",
         "transitions",
     )
 
@@ -96,28 +135,28 @@ class Batch:
         self.counters = Counters()
         self.transitions = 0
         self.releases: list[Callable[[], None]] = []
-        self.invocations: dict[int, tuple[Any, ...]] = {}
+        self._invocations: dict[int, Invocation] = {}
+        self._rows: list[tuple[Any, ...]] = []
         self._keys: list[tuple[str | None, int]] = []
         self.parked: dict[int, int] = {}
-        self.completed: dict[bytes, int] = {}
+        self.completed: dict[bytes, Invocation] = {}
         self.outcomes: dict[int, Outcome] = {}
         self.idempotency: dict[tuple[str, str, str, str], tuple[int, bytes, bytes]] = {}
         self.notifications: dict[int, list[Notification]] = {}
-        self.state: dict[tuple[str, str, str], tuple[Any, ...] | None] = {}
-        self.timers: dict[tuple[int, int], int | None] = {}
-        self.actions: dict[tuple[int, int], PutAction | None] = {}
+        self._state: dict[tuple[str, str, str], tuple[str, bytes] | None] = {}
+        self._timers: dict[tuple[int, int], tuple[int] | None] = {}
+        self._actions: dict[tuple[int, int], tuple[int, int, int, str] | None] = {}
         self.promises: dict[tuple[str, str, str], Outcome] = {}
         self.contracts: dict[str, tuple[str, str, bytes, int]] = {}
         self.deployments: dict[str, tuple[str, int, bytes] | None] = {}
         self.access: dict[str, bool | None] = {}
-        self.forget: list[tuple[int]] = []
+        self._forget: list[tuple[int]] = []
         self.purge: list[tuple[int]] = []
         self._clears: list[tuple[str, str]] = []
         self._commands: list[tuple[int, int, bytes, int]] = []
         self._notification_rows: list[tuple[int, int, bytes, int]] = []
-        self._subscribers: list[tuple[int, int, int]] = []
-        self._dropped_subscribers: list[tuple[int, int, int]] = []
-        self._promise_waiters: list[tuple[int, int, str, str, str]] = []
+        self._subscribers: dict[tuple[int, int, int], tuple[()] | None] = {}
+        self._promise_waiters: dict[tuple[int, int, str, str, str], tuple[()]] = {}
 
     def add(self, record: Effect) -> bool:
         """Takes a record; `False` where the effect is none."""
@@ -135,13 +174,15 @@ class Batch:
 
     def _put_invocation(self, record: PutInvocation) -> None:
         invocation = record.invocation
-        self.invocations[invocation.seq] = invocation_row(invocation)
-        if invocation.status in PARKED:
-            self.parked[invocation.seq] = invocation.version
+        seq = invocation.seq
+        status = invocation.status
+        self._invocations[seq] = invocation
+        if status in PARKED:
+            self.parked[seq] = invocation.version
             return
-        self.parked.pop(invocation.seq, None)
-        if invocation.status is Status.COMPLETED:
-            self.completed[invocation.id] = invocation.seq
+        self.parked.pop(seq, None)
+        if status is Status.COMPLETED:
+            self.completed[invocation.id] = invocation
 
     def _put_key(self, record: PutKey) -> None:
         self._keys.append((record.key, record.seq))
@@ -153,24 +194,25 @@ class Batch:
 
     def _put_state(self, record: PutState) -> None:
         value = record.value
-        self.state[(*record.lane, record.name)] = None if value is None else (value.tag, value.data)
+        self._state[(*record.lane, record.name)] = None if value is None else (value.tag, value.data)
 
     def _clear_states(self, record: ClearStates) -> None:
-        for key in [key for key in self.state if key[:2] == record.lane]:
-            del self.state[key]
+        for key in [key for key in self._state if key[:2] == record.lane]:
+            del self._state[key]
         self._clears.append(record.lane)
 
     def _put_timer(self, record: PutTimer) -> None:
-        self.timers[record.seq, record.completion_id] = record.due_ms
+        self._timers[record.seq, record.completion_id] = (record.due_ms,)
 
     def _drop_timer(self, record: DropTimer) -> None:
-        self.timers[record.seq, record.completion_id] = None
+        self._timers[record.seq, record.completion_id] = None
 
     def _put_action(self, record: PutAction) -> None:
-        self.actions[record.seq, record.completion_id] = record
+        action = record.action
+        self._actions[record.seq, record.completion_id] = (action.failures, action.first_ms, action.next_ms, action.error)
 
     def _drop_action(self, record: DropAction) -> None:
-        self.actions[record.seq, record.completion_id] = None
+        self._actions[record.seq, record.completion_id] = None
 
     def _put_idempotency(self, record: PutIdempotency) -> None:
         owner = record.invocation
@@ -178,89 +220,68 @@ class Batch:
         self.idempotency[scope] = (owner.seq, owner.id, record.request_digest)
 
     def _put_subscriber(self, record: PutSubscriber) -> None:
-        self._subscribers.append((record.seq, record.parent, record.completion_id))
+        self._subscribers[record.seq, record.parent, record.completion_id] = ()
 
     def _put_promise(self, record: PutPromise) -> None:
         self.promises[(*record.lane, record.name)] = record.outcome
 
     def _put_promise_waiter(self, record: PutPromiseWaiter) -> None:
-        self._promise_waiters.append((record.seq, record.completion_id, *record.lane, record.name))
+        self._promise_waiters[record.seq, record.completion_id, *record.lane, record.name] = ()
 
     def _drop_subscriber(self, record: DropSubscriber) -> None:
-        self._dropped_subscribers.append((record.seq, record.parent, record.completion_id))
+        self._subscribers[record.seq, record.parent, record.completion_id] = None
 
     def _forget_rows(self, record: ForgetRows) -> None:
-        self.forget.append((record.seq,))
+        self._forget.append((record.seq,))
 
-    def statements(self) -> list[Statement]:
-        """What to execute, in an order in which clears come before what was set after them."""
-        found: list[Statement] = [
-            ("UPDATE invocation SET key = ? WHERE seq = ?", list(self._keys)),  # rare: the statement below leaves the index alone
-            (_INVOCATION, [sealed_invocation(*row) for row in self.invocations.values()]),
-            ("INSERT INTO command VALUES (?,?,?,?)", list(self._commands)),
-            ("INSERT INTO notification VALUES (?,?,?,?)", list(self._notification_rows)),
-            ("DELETE FROM state WHERE service = ? AND key = ?", list(self._clears)),
-            (
-                "INSERT OR REPLACE INTO state VALUES (?,?,?,?,?,?)",
-                [sealed("state", *key, *value) for key, value in self.state.items() if value is not None],
-            ),
-            (
-                "DELETE FROM state WHERE service = ? AND key = ? AND name = ?",
-                [key for key, value in self.state.items() if value is None],
-            ),
-            (
-                "INSERT OR REPLACE INTO timer VALUES (?,?,?,?)",
-                [sealed("timer", *key, due) for key, due in self.timers.items() if due is not None],
-            ),
-            ("DELETE FROM timer WHERE seq = ? AND completion = ?", [key for key, due in self.timers.items() if due is None]),
-            (
-                "INSERT OR REPLACE INTO action VALUES (?,?,?,?,?,?,?)",
-                [
-                    sealed("action", *key, put.action.failures, put.action.first_ms, put.action.next_ms, put.action.error)
-                    for key, put in self.actions.items()
-                    if put is not None
-                ],
-            ),
-            ("DELETE FROM action WHERE seq = ? AND completion = ?", [key for key, put in self.actions.items() if put is None]),
-            ("INSERT OR REPLACE INTO subscriber VALUES (?,?,?,?)", [sealed("subscriber", *row) for row in self._subscribers]),
-            ("DELETE FROM subscriber WHERE seq = ? AND parent_seq = ? AND parent_completion = ?", self._dropped_subscribers),
-            (
-                "INSERT OR REPLACE INTO idempotency VALUES (?,?,?,?,?,?,?)",
-                [sealed("idempotency", *scope, seq, digest) for scope, (seq, _, digest) in self.idempotency.items()],
-            ),
-            ("INSERT INTO promise_waiter VALUES (?,?,?,?,?,?)", [sealed("promise_waiter", *row) for row in self._promise_waiters]),
-            (
-                "INSERT OR REPLACE INTO promise VALUES (?,?,?,?,?)",
-                [sealed("promise", *key, encode_entry(outcome)) for key, outcome in self.promises.items()],
-            ),
-            ("DELETE FROM promise_waiter WHERE service = ? AND key = ? AND name = ?", list(self.promises)),
-            (
-                "INSERT OR REPLACE INTO access VALUES (?,?,?)",
-                [sealed("access", service, int(public)) for service, public in self.access.items() if public is not None],
-            ),
-            ("DELETE FROM access WHERE service = ?", [(service,) for service, public in self.access.items() if public is None]),
-            (
-                "INSERT OR REPLACE INTO service VALUES (?,?,?,?,?,?)",
-                [sealed("service", name, *row) for name, row in self.contracts.items()],
-            ),
-            (
-                "INSERT OR REPLACE INTO deployment VALUES (?,?,?,?,?)",
-                [sealed("deployment", id, *row) for id, row in self.deployments.items() if row is not None],
-            ),
-            ("DELETE FROM deployment WHERE id = ?", [(id,) for id, row in self.deployments.items() if row is None]),
-            ("DELETE FROM timer WHERE seq = ?", self.forget),
-            ("DELETE FROM action WHERE seq = ?", self.forget),
-            ("DELETE FROM subscriber WHERE seq = ?", self.forget),
-            ("DELETE FROM promise_waiter WHERE seq = ?", self.purge),
+    def close(self, counters: Counters) -> None:
+        """Nothing comes any more: the invocations are kept as they are now."""
+        self.counters = counters
+        self._rows = [invocation_row(invocation) for invocation in self._invocations.values()]
+
+    def statements(self) -> Iterator[Statement]:
+        """What to execute, in an order in which clears come before what was set after them. Most batches need few of them."""
+        if self._keys:
+            yield "UPDATE invocation SET key = ? WHERE seq = ?", self._keys  # rare: the statement below leaves the index alone
+        if self._rows:
+            yield _INVOCATION, self._rows
+        if self._commands:
+            yield "INSERT INTO command VALUES (?,?,?,?)", self._commands
+        if self._notification_rows:
+            yield "INSERT INTO notification VALUES (?,?,?,?)", self._notification_rows
+        if self._clears:
+            yield "DELETE FROM state WHERE service = ? AND key = ?", self._clears
+        if self._state:
+            yield from _STATE.changes(self._state)
+        if self._timers:
+            yield from _TIMER.changes(self._timers)
+        if self._actions:
+            yield from _ACTION.changes(self._actions)
+        if self._subscribers:
+            yield from _SUBSCRIBER.changes(self._subscribers)
+        if self.idempotency:
+            yield from _IDEMPOTENCY.changes({scope: (seq, digest) for scope, (seq, _, digest) in self.idempotency.items()})
+        if self._promise_waiters:
+            yield from _PROMISE_WAITER.changes(self._promise_waiters)
+        if self.promises:
+            yield from _PROMISE.changes({key: (encode_entry(outcome),) for key, outcome in self.promises.items()})
+            yield "DELETE FROM promise_waiter WHERE service = ? AND key = ? AND name = ?", list(self.promises)
+        if self.access:
+            yield from _ACCESS.changes({(name,): None if public is None else (int(public),) for name, public in self.access.items()})
+        if self.contracts:
+            yield from _SERVICE.changes({(name,): row for name, row in self.contracts.items()})
+        if self.deployments:
+            yield from _DEPLOYMENT.changes({(id,): row for id, row in self.deployments.items()})
+        if self._forget:
+            for table in ("timer", "action", "subscriber"):
+                yield f"DELETE FROM {table} WHERE seq = ?", self._forget
+        if self.purge:
+            yield "DELETE FROM promise_waiter WHERE seq = ?", self.purge
             # A workflow is the only one with an empty idempotency key (journal/entries.KnownAs): its promises and state go with it.
-            (f"DELETE FROM promise WHERE (service, key) = ({_WORKFLOW})", self.purge),
-            (f"DELETE FROM state WHERE (service, key) = ({_WORKFLOW})", self.purge),
-            ("DELETE FROM invocation WHERE seq = ?", self.purge),
-            ("DELETE FROM command WHERE seq = ?", self.purge),
-            ("DELETE FROM notification WHERE seq = ?", self.purge),
-            ("DELETE FROM idempotency WHERE seq = ?", self.purge),
-        ]
-        return [(sql, rows) for sql, rows in found if rows]
+            for table in ("promise", "state"):
+                yield f"DELETE FROM {table} WHERE (service, key) = ({_WORKFLOW})", self.purge
+            for table in ("invocation", "command", "notification", "idempotency"):
+                yield f"DELETE FROM {table} WHERE seq = ?", self.purge
 
 
 _TAKE: dict[type, Callable[[Batch, Any], None]] = {

@@ -18,12 +18,12 @@ from ...journal.waits import decode_wait, encode_wait
 __all__ = [
     "checked",
     "damage_reported",
+    "invocation_crc",
     "invocation_from_row",
     "invocation_row",
     "key_is_intact",
     "sealed",
     "sealed_entry",
-    "sealed_invocation",
 ]
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -62,24 +62,23 @@ def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[i
 _LATER = (0, "", 0, 0, 0, 0)
 
 
-def sealed_invocation(*columns: Any) -> tuple[Any, ...]:
-    """A row of `invocation`, with its checksum where older versions have it."""
-    later = columns[_CRC:]
-    covered = columns if later != _LATER else columns[:_CRC]
-    if covered is columns:
-        count = len(columns)
-        while columns[count - 1] == _LATER[count - 1 - _CRC]:
+def invocation_crc(columns: tuple[Any, ...], later: tuple[Any, ...]) -> int:
+    """The checksum of a row of `invocation`, from the columns before it and those behind it."""
+    if later != _LATER:
+        count = len(later)
+        while later[count - 1] == _LATER[count - 1]:
             count -= 1
-        covered = columns[:count]
-    return (*columns[:_CRC], sealed("invocation", *covered)[-1], *later)
+        columns = columns + later[:count]
+    return int(_crc(_pack(("invocation", columns))))
 
 
 def _checked_invocation(row: Sequence[Any]) -> tuple[Any, ...]:
+    columns = tuple(row[:_CRC])
     later = tuple(row[_CRC + 1 :])
-    columns = (*row[:_CRC], *later, *_LATER[len(later) :])  # a reader may meet a file of an older version
-    if sealed_invocation(*columns)[_CRC] != row[_CRC]:
+    later += _LATER[len(later) :]  # a reader may meet a file of an older version
+    if invocation_crc(columns, later) != row[_CRC]:
         raise RuntimeFault("RT0204", f"table invocation: the row {_name(columns)} is damaged: its checksum does not match")
-    return columns
+    return columns + later
 
 
 def checked(table: str, row: Sequence[Any]) -> tuple[Any, ...]:
@@ -117,17 +116,17 @@ def _name(columns: tuple[Any, ...]) -> str:
 
 
 def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
-    """The columns of an invocation as it is now; sealed when it is written."""
+    """The row of an invocation as it is now, with its checksum where older versions have it."""
     target = invocation.target
     parent = invocation.parent
     failure = invocation.outcome_failure
-    return (
+    columns = (
         invocation.seq,
         invocation.id,
         target.service,
         target.method,
         target.key,
-        invocation.status.value,
+        str(invocation.status),
         invocation.admission,
         invocation.invoker or None,
         None if parent is None else parent[1],
@@ -149,6 +148,8 @@ def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
         None if invocation.wait is None else encode_wait(invocation.wait),
         invocation.command_count,
         invocation.notification_count,
+    )
+    later = (
         int(target.shared),
         invocation.deployment,
         invocation.protocol,
@@ -156,6 +157,7 @@ def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
         invocation.retries_ms,
         invocation.retries_length,
     )
+    return (*columns, invocation_crc(columns, later), *later)
 
 
 def invocation_from_row(row: Sequence[Any]) -> Invocation:
