@@ -31,7 +31,7 @@ RAW = "bytes"
 _encode_json = msgspec.json.Encoder().encode
 
 
-class Value(msgspec.Struct, frozen=True, array_like=True):
+class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Stored bytes with the tag of what they are."""
 
     tag: str

@@ -54,6 +54,30 @@ def handlers_alive() -> list[str]:
     return alive + ["Attempt" for thing in gc.get_objects() if isinstance(thing, Attempt)]
 
 
+async def do_variously(ctx: Any, text: str) -> Any:
+    if text == "child":
+        return text
+    awakeable = ctx.awakeable(str)
+    ctx.resolve_awakeable(awakeable.id, "settled")
+    await ctx.sleep(milliseconds(1))
+    child = await EchoClient(ctx).script(Text(text="child"))
+    return child.text + await awakeable + await ctx.run("effect", lambda: "done")
+
+
+async def test_a_completed_invocation_is_not_left_to_the_garbage_collector(tmp_path: Path, runtime_options: dict[str, Any]) -> None:
+    async with app(do_variously).start(**{"data_dir": tmp_path, **runtime_options, "always_suspend": False}) as runtime:
+        client = EchoClient(runtime)
+        await client.script(Text(text="first"))
+        gc.collect()
+        gc.disable()
+        try:
+            for n in range(10):
+                assert (await client.script(Text(text=str(n)))).text == "childsettleddone"
+            assert [thing for thing in gc.get_objects() if isinstance(thing, Attempt)] == []
+        finally:
+            gc.enable()
+
+
 def timers() -> int:
     return sum(not handle.cancelled() for handle in asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined]
 

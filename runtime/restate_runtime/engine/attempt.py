@@ -147,6 +147,9 @@ class Attempt:
         finally:
             self._leave()
             self._driver.ended(self)
+            # These two hold on to it: without them it is gone at once, and not left to the garbage collector.
+            self.task = None
+            self.replay.close()
 
     def _leave(self) -> None:
         self._driver.flight.leave(self._slot)
@@ -204,7 +207,7 @@ class Attempt:
         if self.dead:
             return False
         try:
-            own = asyncio.current_task() is self.task
+            own = self.task is not None and asyncio.current_task() is self.task
         except RuntimeError:  # no event loop: a thread
             own = False
         if not own:

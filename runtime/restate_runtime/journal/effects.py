@@ -3,6 +3,8 @@
 * **Records** go into the batch that is filling, in order.
 * **Inner** effects happen at once, in memory.
 * **Outer** effects leave the engine: they wait until every record before them is on disk.
+
+Nothing that they hold leads back to them, so the garbage collector need not look at them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -42,20 +44,20 @@ __all__ = [
 ]
 
 
-class PutInvocation(msgspec.Struct):
+class PutInvocation(msgspec.Struct, gc=False):
     """Record: the invocation's row, as it is now."""
 
     invocation: Invocation
 
 
-class PutKey(msgspec.Struct):
+class PutKey(msgspec.Struct, gc=False):
     """Record: the invocation belongs to another key than before."""
 
     seq: int
     key: str | None
 
 
-class PutCommand(msgspec.Struct):
+class PutCommand(msgspec.Struct, gc=False):
     """Record: a command was appended."""
 
     seq: int
@@ -63,7 +65,7 @@ class PutCommand(msgspec.Struct):
     command: Command
 
 
-class PutNotification(msgspec.Struct):
+class PutNotification(msgspec.Struct, gc=False):
     """Record: a notification was appended."""
 
     seq: int
@@ -71,7 +73,7 @@ class PutNotification(msgspec.Struct):
     notification: Notification
 
 
-class PutState(msgspec.Struct):
+class PutState(msgspec.Struct, gc=False):
     """Record: a state value was set, or cleared where it is `None`."""
 
     lane: LaneKey
@@ -79,13 +81,13 @@ class PutState(msgspec.Struct):
     value: Value | None
 
 
-class ClearStates(msgspec.Struct):
+class ClearStates(msgspec.Struct, gc=False):
     """Record: all state of the lane was cleared."""
 
     lane: LaneKey
 
 
-class PutTimer(msgspec.Struct):
+class PutTimer(msgspec.Struct, gc=False):
     """Record: a sleep is due."""
 
     seq: int
@@ -93,14 +95,14 @@ class PutTimer(msgspec.Struct):
     due_ms: int
 
 
-class DropTimer(msgspec.Struct):
+class DropTimer(msgspec.Struct, gc=False):
     """Record: a sleep is over."""
 
     seq: int
     completion_id: int
 
 
-class PutAction(msgspec.Struct):
+class PutAction(msgspec.Struct, gc=False):
     """Record: an execution of a side effect failed."""
 
     seq: int
@@ -108,21 +110,21 @@ class PutAction(msgspec.Struct):
     action: Action
 
 
-class DropAction(msgspec.Struct):
+class DropAction(msgspec.Struct, gc=False):
     """Record: a side effect that had failed has its result."""
 
     seq: int
     completion_id: int
 
 
-class PutIdempotency(msgspec.Struct):
+class PutIdempotency(msgspec.Struct, gc=False):
     """Record: an idempotency key leads to an invocation."""
 
     invocation: Invocation
     request_digest: bytes
 
 
-class PutSubscriber(msgspec.Struct):
+class PutSubscriber(msgspec.Struct, gc=False):
     """Record: an awaited call attached to an invocation that another one made."""
 
     seq: int
@@ -130,7 +132,7 @@ class PutSubscriber(msgspec.Struct):
     completion_id: int
 
 
-class DropSubscriber(msgspec.Struct):
+class DropSubscriber(msgspec.Struct, gc=False):
     """Record: an awaited call has its result without the invocation that it attached to."""
 
     seq: int
@@ -138,7 +140,7 @@ class DropSubscriber(msgspec.Struct):
     completion_id: int
 
 
-class PutPromise(msgspec.Struct):
+class PutPromise(msgspec.Struct, gc=False):
     """Record: a named promise of a key was settled; nobody waits for it any more."""
 
     lane: LaneKey
@@ -146,7 +148,7 @@ class PutPromise(msgspec.Struct):
     outcome: Outcome
 
 
-class PutPromiseWaiter(msgspec.Struct):
+class PutPromiseWaiter(msgspec.Struct, gc=False):
     """Record: a command waits for a named promise of a key."""
 
     lane: LaneKey
@@ -155,19 +157,19 @@ class PutPromiseWaiter(msgspec.Struct):
     completion_id: int
 
 
-class ForgetRows(msgspec.Struct):
+class ForgetRows(msgspec.Struct, gc=False):
     """Record: timers, actions and subscribers of a completed invocation go."""
 
     seq: int
 
 
-class StartAttempt(msgspec.Struct):
+class StartAttempt(msgspec.Struct, gc=False):
     """Inner: run the handler; journal and state are in memory."""
 
     invocation: Invocation
 
 
-class Load(msgspec.Struct):
+class Load(msgspec.Struct, gc=False):
     """Inner: answer with `Loaded`."""
 
     seq: int
@@ -175,37 +177,37 @@ class Load(msgspec.Struct):
     lane: LaneKey | None
 
 
-class Deliver(msgspec.Struct):
+class Deliver(msgspec.Struct, gc=False):
     """Inner: a result arrived for a handler in memory."""
 
     seq: int
     ref: Ref
 
 
-class StillWaits(msgspec.Struct):
+class StillWaits(msgspec.Struct, gc=False):
     """Inner: a result arrived that does not end the wait of a suspended invocation: see whether anything can."""
 
     seq: int
 
 
-class Abandon(msgspec.Struct):
+class Abandon(msgspec.Struct, gc=False):
     """Inner: the attempt in memory is over; nothing that it does counts any more."""
 
     seq: int
 
 
-class Pressure(msgspec.Struct):
+class Pressure(msgspec.Struct, gc=False):
     """Inner: an invocation waits for room; suspend a waiting one."""
 
 
-class Reply(msgspec.Struct):
+class Reply(msgspec.Struct, gc=False):
     """Outer: an outcome for a caller outside."""
 
     waiter: object
     outcome: Outcome
 
 
-class StartAction(msgspec.Struct):
+class StartAction(msgspec.Struct, gc=False):
     """Outer: run the side effect's body."""
 
     seq: int

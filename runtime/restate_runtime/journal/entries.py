@@ -1,7 +1,8 @@
 """Journal entries: commands (what the handler asked) and notifications (results, in the order they became durable).
 
 Kinds, fields and ids follow Restate's service protocol V6, and the tags are its message types. Entries are stored as MessagePack
-arrays: fields may be appended with a default, never removed or reordered, so that every later version reads them.
+arrays: fields may be appended with a default, never removed or reordered, so that every later version reads them. They hold no way back
+to whoever holds them, so the garbage collector need not look at them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 
-class Target(msgspec.Struct, frozen=True, array_like=True):
+class Target(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is invoked.
 
     Attributes:
@@ -69,13 +70,13 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.service}/{self.method}" + (f" of '{self.key}'" if self.key else "")
 
 
-class Success(msgspec.Struct, frozen=True, array_like=True, tag=0):
+class Success(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     """A result. Responses of calls are untagged protobuf: the method's descriptor says what they are."""
 
     value: Value
 
 
-class Failure(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """A terminal error; `code` is gRPC's number.
 
     Attributes:
@@ -108,7 +109,7 @@ CANCEL: Ref = -CANCEL_INDEX
 # `label` is what an endpoint calls the entry. It is given back as it was: SDKs compare it when they replay.
 
 
-class Input(msgspec.Struct, frozen=True, array_like=True, tag=0x0400):
+class Input(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0400):
     """The request; always the first command."""
 
     payload: bytes
@@ -116,14 +117,14 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag=0x0400):
     at: str = ""
 
 
-class Output(msgspec.Struct, frozen=True, array_like=True, tag=0x0401):
+class Output(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0401):
     """The end; always the last command."""
 
     outcome: Outcome
     at: str = ""
 
 
-class GetLazyState(msgspec.Struct, frozen=True, array_like=True, tag=0x0402):
+class GetLazyState(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0402):
     """A state value is asked for; it comes as a completion."""
 
     completion_id: int
@@ -132,7 +133,7 @@ class GetLazyState(msgspec.Struct, frozen=True, array_like=True, tag=0x0402):
     label: str = ""
 
 
-class GetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0407):
+class GetState(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0407):
     """A state value was read; the value is kept, so that a replay reads the same."""
 
     name: str
@@ -141,7 +142,7 @@ class GetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0407):
     label: str = ""
 
 
-class SetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0403):
+class SetState(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0403):
     """A state value was set."""
 
     name: str
@@ -150,7 +151,7 @@ class SetState(msgspec.Struct, frozen=True, array_like=True, tag=0x0403):
     label: str = ""
 
 
-class ClearState(msgspec.Struct, frozen=True, array_like=True, tag=0x0404):
+class ClearState(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0404):
     """A state value was cleared."""
 
     name: str
@@ -158,14 +159,14 @@ class ClearState(msgspec.Struct, frozen=True, array_like=True, tag=0x0404):
     label: str = ""
 
 
-class ClearAllState(msgspec.Struct, frozen=True, array_like=True, tag=0x0405):
+class ClearAllState(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0405):
     """All state of the key was cleared."""
 
     at: str = ""
     label: str = ""
 
 
-class GetLazyStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0406):
+class GetLazyStateKeys(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0406):
     """The names of the state are asked for; they come as a completion: a JSON list."""
 
     completion_id: int
@@ -173,7 +174,7 @@ class GetLazyStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0406)
     label: str = ""
 
 
-class GetStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0408):
+class GetStateKeys(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0408):
     """The names of the state were read."""
 
     names: tuple[str, ...]
@@ -181,7 +182,7 @@ class GetStateKeys(msgspec.Struct, frozen=True, array_like=True, tag=0x0408):
     label: str = ""
 
 
-class GetPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x0409):
+class GetPromise(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0409):
     """Waits for a named promise of the own key."""
 
     completion_id: int
@@ -190,7 +191,7 @@ class GetPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x0409):
     label: str = ""
 
 
-class PeekPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040A):
+class PeekPromise(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040A):
     """Looks at a named promise of the own key, without waiting."""
 
     completion_id: int
@@ -199,7 +200,7 @@ class PeekPromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040A):
     label: str = ""
 
 
-class CompletePromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040B):
+class CompletePromise(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040B):
     """Settles a named promise of the own key; the completion says whether it was the first to do so."""
 
     completion_id: int
@@ -209,7 +210,7 @@ class CompletePromise(msgspec.Struct, frozen=True, array_like=True, tag=0x040B):
     label: str = ""
 
 
-class Sleep(msgspec.Struct, frozen=True, array_like=True, tag=0x040C):
+class Sleep(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040C):
     """A durable timer; `due_ms` is in milliseconds since 1970."""
 
     completion_id: int
@@ -218,7 +219,7 @@ class Sleep(msgspec.Struct, frozen=True, array_like=True, tag=0x040C):
     name: str = ""
 
 
-class Call(msgspec.Struct, frozen=True, array_like=True, tag=0x040D):
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040D):
     """An awaited call.
 
     Attributes:
@@ -238,7 +239,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag=0x040D):
     name: str = ""
 
 
-class OneWayCall(msgspec.Struct, frozen=True, array_like=True, tag=0x040E):
+class OneWayCall(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040E):
     """A background call; `due_ms` is 0 for one without a delay, the rest is as in `Call`."""
 
     target: Target
@@ -252,7 +253,7 @@ class OneWayCall(msgspec.Struct, frozen=True, array_like=True, tag=0x040E):
     name: str = ""
 
 
-class SendSignal(msgspec.Struct, frozen=True, array_like=True, tag=0x0410):
+class SendSignal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0410):
     """Sends a signal to another invocation: by its name, or by its index where that is empty. Index 1 cancels.
 
     Attributes:
@@ -268,7 +269,7 @@ class SendSignal(msgspec.Struct, frozen=True, array_like=True, tag=0x0410):
     label: str = ""
 
 
-class Run(msgspec.Struct, frozen=True, array_like=True, tag=0x0411):
+class Run(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0411):
     """A side effect."""
 
     completion_id: int
@@ -276,7 +277,7 @@ class Run(msgspec.Struct, frozen=True, array_like=True, tag=0x0411):
     at: str = ""
 
 
-class KnownAs(msgspec.Struct, frozen=True, array_like=True):
+class KnownAs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An invocation that is known by its idempotency key, or, where that is empty, as the run of a workflow."""
 
     service: str
@@ -285,7 +286,7 @@ class KnownAs(msgspec.Struct, frozen=True, array_like=True):
     idempotency_key: str = ""
 
 
-class Attach(msgspec.Struct, frozen=True, array_like=True, tag=0x0412):
+class Attach(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0412):
     """Waits for the result of another invocation."""
 
     completion_id: int
@@ -295,7 +296,7 @@ class Attach(msgspec.Struct, frozen=True, array_like=True, tag=0x0412):
     label: str = ""
 
 
-class GetInvocationOutput(msgspec.Struct, frozen=True, array_like=True, tag=0x0413):
+class GetInvocationOutput(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0413):
     """Looks at the result of another invocation, without waiting."""
 
     completion_id: int
@@ -305,7 +306,7 @@ class GetInvocationOutput(msgspec.Struct, frozen=True, array_like=True, tag=0x04
     label: str = ""
 
 
-class CompleteAwakeable(msgspec.Struct, frozen=True, array_like=True, tag=0x0414):
+class CompleteAwakeable(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0414):
     """Settles an awakeable of another invocation."""
 
     invocation: bytes
@@ -339,7 +340,7 @@ Command = (
 )
 
 
-class Completion(msgspec.Struct, frozen=True, array_like=True, tag=0x8000):
+class Completion(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x8000):
     """The result of the command with that completion id."""
 
     completion_id: int
@@ -351,7 +352,7 @@ class Completion(msgspec.Struct, frozen=True, array_like=True, tag=0x8000):
         return self.completion_id
 
 
-class Signal(msgspec.Struct, frozen=True, array_like=True, tag=0xFBFF):
+class Signal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0xFBFF):
     """A signal from outside: an awakeable was settled (by index), or somebody sent one by name."""
 
     index: int

@@ -1,4 +1,4 @@
-"""What happens to the core."""
+"""What happens to the core. Nothing that an event holds leads back to it, so the garbage collector need not look at it (`gc=False`)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-class Existing(msgspec.Struct):
+class Existing(msgspec.Struct, gc=False):
     """What an idempotency key or an id leads to: a live invocation by its number, or the outcome of one that the core has forgotten."""
 
     seq: int
@@ -50,7 +50,7 @@ class Existing(msgspec.Struct):
     outcome: Outcome | None = None
 
 
-class Admit(msgspec.Struct):
+class Admit(msgspec.Struct, gc=False):
     """A call from outside, checked and encoded. `waiter` gets the reply; `None` for a background call."""
 
     id: bytes
@@ -64,14 +64,14 @@ class Admit(msgspec.Struct):
     retention_ms: int = 0
 
 
-class AttachWaiter(msgspec.Struct):
+class AttachWaiter(msgspec.Struct, gc=False):
     """Somebody outside waits for a live invocation."""
 
     seq: int
     waiter: object
 
 
-class Issue(msgspec.Struct):
+class Issue(msgspec.Struct, gc=False):
     """A handler asked for something new.
 
     Attributes:
@@ -90,7 +90,7 @@ class Issue(msgspec.Struct):
     idempotency_key: str | None = None
 
 
-class ActionWanted(msgspec.Struct):
+class ActionWanted(msgspec.Struct, gc=False):
     """A handler in memory has a side effect to run: its command is recorded, its result is not."""
 
     seq: int
@@ -98,7 +98,7 @@ class ActionWanted(msgspec.Struct):
     completion_id: int
 
 
-class ActionEnded(msgspec.Struct):
+class ActionEnded(msgspec.Struct, gc=False):
     """A side effect has its result."""
 
     seq: int
@@ -107,7 +107,7 @@ class ActionEnded(msgspec.Struct):
     outcome: Outcome
 
 
-class ActionFailed(msgspec.Struct):
+class ActionFailed(msgspec.Struct, gc=False):
     """An execution of a side effect failed, and its policy decides."""
 
     seq: int
@@ -119,7 +119,7 @@ class ActionFailed(msgspec.Struct):
     policy: RetryPolicy
 
 
-class AttemptFailed(msgspec.Struct):
+class AttemptFailed(msgspec.Struct, gc=False):
     """A handler raised an error that is not terminal.
 
     Attributes:
@@ -135,7 +135,7 @@ class AttemptFailed(msgspec.Struct):
     began: bool = True
 
 
-class HandlerMissing(msgspec.Struct):
+class HandlerMissing(msgspec.Struct, gc=False):
     """Nothing hosts the method of an invocation that was to run. It backs off until something does, however often that takes."""
 
     seq: int
@@ -144,7 +144,7 @@ class HandlerMissing(msgspec.Struct):
     policy: RetryPolicy
 
 
-class Readdress(msgspec.Struct):
+class Readdress(msgspec.Struct, gc=False):
     """An invocation that has not begun was made before its service was hosted, under a key that the service knows as another one."""
 
     seq: int
@@ -152,7 +152,7 @@ class Readdress(msgspec.Struct):
     key: str | None
 
 
-class Pause(msgspec.Struct):
+class Pause(msgspec.Struct, gc=False):
     """An attempt cannot go on before somebody does something: a mismatch, a missing handler, a damaged row."""
 
     seq: int
@@ -161,7 +161,7 @@ class Pause(msgspec.Struct):
     error: str
 
 
-class Pin(msgspec.Struct):
+class Pin(msgspec.Struct, gc=False):
     """An attempt has begun on a deployment: the invocation stays there, with that version of the service protocol."""
 
     seq: int
@@ -170,7 +170,7 @@ class Pin(msgspec.Struct):
     protocol: int
 
 
-class Suspend(msgspec.Struct):
+class Suspend(msgspec.Struct, gc=False):
     """An attempt left memory, waiting.
 
     Attributes:
@@ -183,7 +183,7 @@ class Suspend(msgspec.Struct):
     told: int = 0
 
 
-class Loaded(msgspec.Struct):
+class Loaded(msgspec.Struct, gc=False):
     """What `Load` asked for."""
 
     seq: int
@@ -192,13 +192,13 @@ class Loaded(msgspec.Struct):
     state: dict[str, Value] | None
 
 
-class Evict(msgspec.Struct):
+class Evict(msgspec.Struct, gc=False):
     """These records are on disk: parked invocations whose version has not moved on leave their journals."""
 
     versions: Sequence[tuple[int, int]]
 
 
-class Settle(msgspec.Struct):
+class Settle(msgspec.Struct, gc=False):
     """Somebody outside settles an awakeable of a live invocation whose journal is in memory."""
 
     seq: int
@@ -206,32 +206,32 @@ class Settle(msgspec.Struct):
     outcome: Outcome
 
 
-class Cancel(msgspec.Struct):
+class Cancel(msgspec.Struct, gc=False):
     """Asks a live invocation to stop: one that has not begun ends, of others the current or next await raises."""
 
     seq: int
 
 
-class CancelTaken(msgspec.Struct):
+class CancelTaken(msgspec.Struct, gc=False):
     """A handler in memory has got its cancellation: another one counts again."""
 
     seq: int
     token: int
 
 
-class Kill(msgspec.Struct):
+class Kill(msgspec.Struct, gc=False):
     """Ends a live invocation."""
 
     seq: int
 
 
-class PauseRequested(msgspec.Struct):
+class PauseRequested(msgspec.Struct, gc=False):
     """Takes a begun invocation out of memory, until somebody resumes it."""
 
     seq: int
 
 
-class RefuseCall(msgspec.Struct):
+class RefuseCall(msgspec.Struct, gc=False):
     """A call, or an attachment, that somebody waits for cannot go on: it closes a cycle."""
 
     caller: int
@@ -240,21 +240,21 @@ class RefuseCall(msgspec.Struct):
     failure: Failure
 
 
-class ServicesChanged(msgspec.Struct):
+class ServicesChanged(msgspec.Struct, gc=False):
     """Services came: invocations that back off because nothing hosts them try again."""
 
 
-class Resume(msgspec.Struct):
+class Resume(msgspec.Struct, gc=False):
     """Lets a paused or backing-off invocation try again."""
 
     seq: int
 
 
-class Tick(msgspec.Struct):
+class Tick(msgspec.Struct, gc=False):
     """Time has passed."""
 
 
-class Recover(msgspec.Struct):
+class Recover(msgspec.Struct, gc=False):
     """A start: every invocation that is not completed, in order of creation, and what was durable beside them.
 
     `executing` are the invocations whose code ran when the process before exited without a word.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 from ..identifiers import FIRST_AWAKEABLE_INDEX, invocation_id
 from .entries import (
@@ -123,6 +123,10 @@ def _place(at: str) -> str:
     return f" ({at})" if at else ""
 
 
+def _over(_: object) -> NoReturn:
+    raise AssertionError("the attempt is over")
+
+
 class Replay:
     """One attempt's way along the journal.
 
@@ -167,6 +171,10 @@ class Replay:
         self._cancels_taken = 0
         self._deferred: list[int] = []
         self._quiet_until = seen
+
+    def close(self) -> None:
+        """The attempt is over: nobody is told of anything any more."""
+        self._emit = self._want_action = self._warn = _over
 
     @property
     def replaying(self) -> bool:
