@@ -13,6 +13,7 @@ from ..engine.sources import describe_error
 from ..envelope import seal
 from ..errors import Code, TerminalError
 from ..handler.scope import current_handler
+from ..handler.tasks import begin_task
 from ..journal.entries import Failure, Outcome, Success
 from ..retry import RetryPolicy
 from ..serde import SerdeError, storable
@@ -49,7 +50,7 @@ class Action:
 
     def start(self) -> None:
         """Runs the body."""
-        self._task = asyncio.get_running_loop().create_task(self._execute(), context=self._context)
+        self._task = begin_task(self._execute(), asyncio.get_running_loop(), self._context)
 
     def cancel(self) -> None:
         """Nobody takes its result any more. A body in a thread runs to its end all the same."""

@@ -21,6 +21,7 @@ from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, ContextMisuse, current_handler, misuse
+from ..handler.tasks import begin_task
 from ..journal.entries import CANCELLED, Failure, Outcome, Success
 from ..journal.lifecycle import MISSING
 from ..journal.nodes import Leaf, Node
@@ -97,7 +98,7 @@ class Attempt:
             BaseException: what the SDK takes for the end of an attempt that did not succeed.
         """
         loop = asyncio.get_running_loop()
-        task = self.task = loop.create_task(self._run(handler), context=contextvars.copy_context())
+        task = self.task = begin_task(self._run(handler), loop, contextvars.copy_context())
         pump = loop.create_task(self._pump())
         self.host.entered(self)
         try:

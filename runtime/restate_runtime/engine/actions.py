@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Code, TerminalError
 from ..handler.scope import ContextMisuse, current_handler
+from ..handler.tasks import begin_task
 from ..journal.entries import Failure, Outcome, Success
 from ..journal.events import ActionEnded, ActionFailed
 from ..retry import RetryPolicy
@@ -110,7 +111,7 @@ class Actions:
     def start(self, action: Action) -> None:
         """Runs the body, unless it runs already."""
         if action.stage is Stage.WAITING:
-            task = self._driver.loop.create_task(self._execute(action), context=action.context)
+            task = begin_task(self._execute(action), self._driver.loop, action.context)
             action.begin(task)
 
     async def _execute(self, action: Action) -> None:

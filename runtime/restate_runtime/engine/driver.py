@@ -15,6 +15,7 @@ import msgspec
 from ..descriptors import ServiceKind, find_service
 from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
+from ..handler.tasks import begin_task
 from ..journal.entries import Call, Failure, Input, OneWayCall, Output, Ref, Success, Target
 from ..journal.events import ActionEnded, Existing, HandlerMissing, Issue, Readdress, Suspend
 from ..journal.model import Invocation
@@ -97,7 +98,7 @@ class Driver:
         assert invocation.journal is not None
         attempt = Attempt(self, invocation, invocation.journal, bound)
         self._attempts[invocation.seq] = attempt
-        attempt.task = self.loop.create_task(attempt.run_handler(), context=self._context.copy())
+        attempt.task = begin_task(attempt.run_handler(), self.loop, self._context.copy())
 
     def readdressed(self, invocation: Invocation, method: HostedMethod) -> bool:
         """Whether an invocation that was made before its service was hosted goes to another key first, or nowhere."""

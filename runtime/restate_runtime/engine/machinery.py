@@ -249,7 +249,6 @@ class Machinery:
             return  # a forked process leaves the files to their owner
         if not self.failed.done():
             self._open = False
-            self._alarm.close()
             timeout_s = self.options.shutdown_timeout.total_seconds()
             await asyncio.gather(self.driver.stop(timeout_s), self.outposts.stop(timeout_s))
             if not self.committer.full:

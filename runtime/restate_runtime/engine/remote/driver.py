@@ -14,6 +14,7 @@ import msgspec
 
 from ...descriptors import ServiceKind
 from ...errors import Code, TerminalError
+from ...handler.tasks import begin_task
 from ...identifiers import invocation_id
 from ...journal import entries
 from ...journal.entries import Command, Failure, Ref, Target
@@ -93,7 +94,7 @@ class RemoteDriver:
         attempt = RemoteAttempt(self, invocation, invocation.journal, deployment, method, version)
         self._attempts[invocation.seq] = attempt
         self._idle[attempt] = None
-        task = attempt.task = self._loop.create_task(attempt.run(), context=self._context.copy())
+        task = attempt.task = begin_task(attempt.run(), self._loop, self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
 
