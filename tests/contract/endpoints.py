@@ -11,7 +11,7 @@ from restate_runtime import App
 from restate_runtime.cluster import Endpoint, endpoint
 from restate_runtime.cluster.serving import serve_until
 
-from .server import free_port
+from ..ports import free_port
 from .services import make_app
 
 __all__ = ["Served"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ..ports import free_port
 
 __all__ = ["Node", "Server", "ThreeNodes", "find_controller", "find_server", "free_port"]
 
@@ -32,12 +33,6 @@ def find_controller() -> Path | None:
     if server is None:
         return None
     return next(iter(sorted(server.parents[2].glob("restatectl-*/bin/restatectl"))), None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

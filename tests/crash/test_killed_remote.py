@@ -7,7 +7,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ import pytest
 from restate_runtime.app import Started, bare_app
 from restate_runtime.engine.options import load_options
 
+from ..ports import free_port
 from .conftest import EXAMPLE
 from .points import at_each, sample
 from .programs import Program, Start
@@ -71,9 +71,7 @@ def serving(folder: Path, start: Start) -> Iterator[Endpoint]:
     """An endpoint with an outside world of its own; nothing is left of either."""
     outside = folder / "outside"
     outside.mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = Endpoint(outside, probe.getsockname()[1], start)
+    endpoint = Endpoint(outside, free_port(), start)
     endpoint.start()
     try:
         yield endpoint

@@ -16,7 +16,8 @@ from restate_runtime import App, Code, TerminalError, connect
 from restate_runtime.cluster.gateway import Gateway, gateway
 
 from ..cluster.hosted import Hosted, hosting
-from ..contract.server import Server, free_port
+from ..contract.server import Server
+from ..ports import free_port
 from .conftest import Ask
 from .shop import Wall
 

@@ -16,7 +16,7 @@ from restate_runtime.cluster.gateway.discovery import Directory
 from restate_runtime.cluster.gateway.engine import ClusterEngine
 from restate_runtime.cluster.gateway.nodes import Answer, Nodes
 
-from ..contract.server import free_port
+from ..ports import free_port
 
 Behave = Callable[[int], web.Response | None]
 """What a node answers to the n-th request, counted from 1; with nothing it closes the connection."""

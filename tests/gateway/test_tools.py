@@ -29,7 +29,8 @@ from restate_runtime.cluster.serving import serve_until
 
 from ..cli.conftest import Ran, run
 from ..cluster.hosted import Hosted, hosting
-from ..contract.server import Server, find_server, free_port
+from ..contract.server import Server, find_server
+from ..ports import free_port
 from .conftest import Command, command
 from .shop import Boxes
 
@@ -164,9 +165,7 @@ async def foreign() -> AsyncIterator[str]:
     )(add)
     stop = asyncio.Event()
     config = Config()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config.bind = [f"127.0.0.1:{port}"]
     config.loglevel = "ERROR"
     serving = asyncio.create_task(serve(restate_app([counter]), config, shutdown_trigger=stop.wait))

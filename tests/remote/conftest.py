@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from ..durability.harness import app, fast_retry
+from ..ports import free_port
 
 HERE = Path(__file__).parent
 
@@ -27,12 +27,6 @@ OPTIONS: dict[str, Any] = {**fast_retry}
 
 async def nothing(_: Any, __: str) -> None:
     """A script for services of this process that does nothing."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

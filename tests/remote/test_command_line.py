@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from ..crash.server import Server
-from .conftest import Endpoint, free_port
+from ..ports import free_port
+from .conftest import Endpoint
 
 _COMMAND = Path(sys.executable).with_name("restate-runtime")
 

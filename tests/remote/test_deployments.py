@@ -14,7 +14,8 @@ from restate_runtime.app import Started, bare_app
 from restate_runtime.engine.options import load_options
 
 from ..durability.harness import app
-from .conftest import OPTIONS, Endpoint, Foreign, free_port, nothing
+from ..ports import free_port
+from .conftest import OPTIONS, Endpoint, Foreign, nothing
 
 Start = Callable[..., Endpoint]
 

@@ -21,8 +21,8 @@ from tour.v1.tour_pb2 import CheckoutFlowRequest, CheckoutRequest, PaymentConfir
 from tour.v1.tour_restate import BoxOfficeClient, CheckoutClient, TicketServiceClient, UserSessionClient
 
 from ..durability.harness import fast_retry
+from ..ports import free_port
 from ..tour import conftest as tour  # puts the example on the path
-from .conftest import free_port
 
 assert tour.EXAMPLE.is_dir()
 services: Any = importlib.import_module("services")
