@@ -83,6 +83,7 @@ class Committer:
     def end_transition(self) -> None:
         """The records since the last call belong together."""
         batch = self.filling
+        batch.begun = True
         batch.transitions += 1
         if (self._batch_size is not None and batch.transitions >= self._batch_size) or batch.transitions >= _LARGE:
             self._close_filling()
@@ -100,10 +101,10 @@ class Committer:
     # --- leaving
 
     def when_durable(self, release: Callable[[], None]) -> None:
-        """Calls `release` once everything recorded so far is on disk; at once where it is."""
+        """Calls `release` once everything recorded so far is on disk, of the transition under way too; at once where it is."""
         if self._stopped:
             return
-        if self.filling.transitions:
+        if self.filling.begun:
             self.filling.releases.append(release)
             self._schedule(now=True)
         elif self._closed:

@@ -93,6 +93,7 @@ class Batch:
     Attributes:
         number: counts commits; what is on disk is every batch up to some number.
         counters: the core's, as the last transition left them.
+        begun: whether anything was recorded, if only of a transition that is under way.
         transitions: how many are in it.
         releases: what leaves the engine once the batch is durable, in order.
         parked: versions of the invocations that are out of memory once it is durable, by sequence number.
@@ -115,6 +116,7 @@ class Batch:
         "_subscribers",
         "_timers",
         "access",
+        "begun",
         "completed",
         "contracts",
         "counters",
@@ -133,6 +135,7 @@ class Batch:
     def __init__(self, number: int) -> None:
         self.number = number
         self.counters = Counters()
+        self.begun = False
         self.transitions = 0
         self.releases: list[Callable[[], None]] = []
         self._invocations: dict[int, Invocation] = {}
@@ -163,6 +166,7 @@ class Batch:
         take = _TAKE.get(type(record))
         if take is None:
             return False
+        self.begun = True
         take(self, record)
         return True
 
