@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..ports import free_port
 
-__all__ = ["Node", "Server", "ThreeNodes", "find_controller", "find_server", "free_port"]
+__all__ = ["Node", "Server", "ThreeNodes", "find_controller", "find_server"]
 
 ROOT = Path(__file__).parents[2]
 START_S = 90

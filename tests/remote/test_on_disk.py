@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,11 @@ from sample.v1.sample_pb2 import Text
 from sample.v1.sample_restate import EchoClient
 
 from restate_runtime.app import bare_app
-from restate_runtime.cluster import endpoint
-from restate_runtime.cluster.serving import serve_until
 from restate_runtime.engine.storage.database import Database
 from restate_runtime.identifiers import parse_invocation_id
 
+from ..contract.endpoints import Served
 from ..durability.harness import app, milliseconds
-
-
-@contextlib.asynccontextmanager
-async def served(script: Any) -> AsyncIterator[str]:
-    """The sample services at an endpoint of this process; its URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    stop = asyncio.Event()
-    serving = asyncio.create_task(serve_until(endpoint(app(script)), listener, stop, 2))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        stop.set()
-        await serving
 
 
 @pytest.mark.rule("R40")
@@ -74,7 +57,12 @@ async def test_an_endpoint_hears_of_what_is_on_disk(
             found.append(results() > len(found))
             return found
 
-    async with served(script) as url, bare_app().start(data_dir=tmp_path / "data", batch_size=batch_size) as runtime:
-        await runtime.register_deployment(url, http1=http1)
-        answers = await asyncio.gather(*(EchoClient(runtime).script(Text(text=f"{n}")) for n in range(4)))
+    services = Served(lambda: app(script))
+    await services.start()
+    try:
+        async with bare_app().start(data_dir=tmp_path / "data", batch_size=batch_size) as runtime:
+            await runtime.register_deployment(services.url, http1=http1)
+            answers = await asyncio.gather(*(EchoClient(runtime).script(Text(text=f"{n}")) for n in range(4)))
+    finally:
+        await services.stop()
     assert [answer.text for answer in answers] == [str([True] * 5)] * 4

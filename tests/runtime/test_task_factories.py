@@ -23,12 +23,8 @@ if hasattr(asyncio, "eager_task_factory"):  # from 3.12 on
     FACTORIES["eager"] = asyncio.eager_task_factory
 
 
-@pytest.fixture(params=list(FACTORIES))
-def factory(request: pytest.FixtureRequest) -> Callable[..., asyncio.Task[Any]]:
-    return FACTORIES[request.param]
-
-
 @pytest.mark.rule("R7")
+@pytest.mark.parametrize("factory", list(FACTORIES.values()), ids=list(FACTORIES))
 async def test_a_loop_with_a_task_factory(sample: Sample, factory: Callable[..., asyncio.Task[Any]]) -> None:
     async def measured() -> str:
         await asyncio.sleep(0)

@@ -162,15 +162,8 @@ class Attempt:
         first = self.journal.commands[0]
         assert isinstance(first, entries.Input)
         try:
-            if descriptor.empty_request:
-                running = bound.handler(context)
-            else:
-                try:
-                    request = descriptor.request_codec.decode(first.payload)
-                except Unreadable as error:  # as long as the message classes are this library's
-                    text = f"{descriptor.full_name}: the request is good, but {error}"
-                    raise TerminalError(text, Code.INVALID_ARGUMENT) from None
-                running = bound.handler(context, request)
+            request = () if descriptor.empty_request else (self._decode_request(first.payload),)
+            running = bound.handler(context, *request)
             if self._driver.options.dev:
                 response = await Watched(self, running, self._driver.foreign.report)
             else:
@@ -180,6 +173,13 @@ class Attempt:
             return Success(Value("", payload))
         except TerminalError as error:
             return Failure(error.code.value, storable(error.message))
+
+    def _decode_request(self, payload: bytes) -> Any:
+        descriptor = self.bound.descriptor
+        try:
+            return descriptor.request_codec.decode(payload)
+        except Unreadable as error:  # as long as the message classes are this library's
+            raise TerminalError(f"{descriptor.full_name}: the request is good, but {error}", Code.INVALID_ARGUMENT) from None
 
     def _fail(self, text: str, error: BaseException | None = None) -> None:
         self._driver.report_failure(self, text, error)
