@@ -500,7 +500,7 @@ async def test_a_call_that_only_the_cancelled_tree_shares_is_cancelled(sample: S
 
 
 @pytest.mark.parametrize("how", ["cancel", "kill"])
-@pytest.mark.parametrize("maker", ["handler", "outside", "outside delayed"])
+@pytest.mark.parametrize("maker", ["handler", "outside", "outside delayed", "handler later", "outside later", "outside call later"])
 async def test_what_was_begun_in_the_background_is_left_alone_by_those_who_wait_for_it(sample: Sample, maker: str, how: str) -> None:
     @sample.script
     async def free(ctx: Any) -> None:
@@ -511,6 +511,10 @@ async def test_what_was_begun_in_the_background_is_left_alone_by_those_who_wait_
         if maker == "handler":
             send(ctx, free, "k", idempotency_key="once")
         await begin(ctx, free, "k", idempotency_key="once")
+
+    @sample.script
+    async def joining(ctx: Any) -> None:
+        send(ctx, free, "k", idempotency_key="once")
 
     async with sample.start() as runtime:
         match maker:
@@ -525,6 +529,16 @@ async def test_what_was_begun_in_the_background_is_left_alone_by_those_who_wait_
         await reached(handle, "running", "suspended")
         await until(lambda: runtime.inspector.invocations(service="sample.v1.Counter"))
         await asyncio.sleep(0.02)
+        match maker:
+            case "handler later":
+                await play(runtime, joining)
+            case "outside later":
+                await send(runtime, free, "k", idempotency_key="once")
+            case "outside call later":
+                with pytest.raises(TimeoutError):
+                    await begin(runtime, free, "k", idempotency_key="once", timeout=MOMENT)
+            case _:
+                pass
         await (handle.cancel() if how == "cancel" else handle.kill())
         await fails_with(handle.result(), Code.CANCELLED if how == "cancel" else Code.ABORTED)
         await EchoClient(runtime).call(Text())
@@ -552,3 +566,25 @@ async def test_what_describe_shows(sample: Sample) -> None:
         assert row["waiting_for"][0].startswith("awakeable ")
         await handle.cancel()
         await fails_with(handle.result())
+
+
+async def test_who_joined_a_call_in_the_background_is_remembered_over_a_restart(sample: Sample) -> None:
+    """It is acknowledged, so it is on disk that the call does not end with its first caller."""
+
+    @sample.script
+    async def shared(ctx: Any) -> str:
+        await ctx.sleep(timedelta(milliseconds=300))
+        return "done"
+
+    @sample.script
+    async def first(ctx: Any) -> str:
+        return await outcome(begin(ctx, shared, "k", idempotency_key="once"))
+
+    async with sample.start() as runtime:
+        caller = await send(runtime, first).invocation_id()
+        await until(lambda: runtime.inspector.invocations(service="sample.v1.Counter"))
+        joined = await (await send(runtime, shared, "k", idempotency_key="once")).invocation_id()
+    async with sample.start() as runtime:
+        await runtime.invocation(caller).cancel()
+        assert (await runtime.invocation(caller).result()).text == '"CANCELLED"'
+        assert (await runtime.invocation(joined).result()).text == '"done"'

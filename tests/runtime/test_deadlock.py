@@ -150,6 +150,18 @@ async def test_a_handler_that_waits_for_its_own_background_call(sample: Sample) 
         assert (await CounterClient(runtime).get(CounterKey(name="k"))).value == 5
 
 
+async def test_a_cycle_that_closes_when_a_delayed_call_is_due(sample: Sample) -> None:
+    @sample.script
+    async def itself(ctx: Any) -> str:
+        handle = CounterClient(ctx).add.delayed(AddRequest(name="k", amount=1), SOON)
+        return await outcome(handle.result())
+
+    async with sample.start() as runtime:
+        assert await play(runtime, itself, "k") == "FAILED_PRECONDITION"
+        await until(lambda: not runtime.inspector.invocations(statuses=["inboxed", "scheduled"]))
+        assert (await CounterClient(runtime).get(CounterKey(name="k"))).value == 1, "the background call is not what is refused"
+
+
 async def test_a_handler_that_attaches_to_its_caller(sample: Sample) -> None:
     @sample.script
     async def child(ctx: Any) -> str:
@@ -194,7 +206,10 @@ async def test_gather_goes_on_until_only_the_cycle_is_left(sample: Sample) -> No
         assert await play(runtime, combined, "k") == ["FAILED_PRECONDITION", '"slow"']
 
 
-@pytest.mark.parametrize("form", ["race with a timer", "or_timeout", "awakeable", "action", "another call", "background"])
+FORMS = ["race with a timer", "or_timeout", "nested or_timeout", "awakeable", "action", "another call", "background"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 async def test_what_can_go_on_is_no_deadlock(sample: Sample, form: str) -> None:
     @sample.script
     async def slow(ctx: Any) -> str:
@@ -212,6 +227,8 @@ async def test_what_can_go_on_is_no_deadlock(sample: Sample, form: str) -> None:
                 return await outcome(race(add(ctx), ctx.sleep(SOON)))
             case "or_timeout":
                 return await outcome(add(ctx).or_timeout(SOON))
+            case "nested or_timeout":
+                return await outcome(gather(add(ctx), add(ctx).or_timeout(SOON)))
             case "awakeable":
                 promise = ctx.awakeable(str)
                 ctx.set("id", promise.id)
@@ -227,6 +244,7 @@ async def test_what_can_go_on_is_no_deadlock(sample: Sample, form: str) -> None:
     expected = {
         "race with a timer": "None",
         "or_timeout": "DEADLINE_EXCEEDED",
+        "nested or_timeout": "DEADLINE_EXCEEDED",
         "awakeable": "settled",
         "action": "effect",
         "another call": "ABORTED",
@@ -284,6 +302,20 @@ async def test_a_cycle_is_found_after_a_restart(sample: Sample) -> None:
     async with sample.start(deadlock="report") as runtime:
         id = await send(runtime, first, "k").invocation_id()
         await until(lambda: runtime.inspector.invocations(statuses=["inboxed"]))
+    async with sample.start() as runtime:
+        assert "FAILED_PRECONDITION" in (await runtime.invocation(id).result()).text
+
+
+async def test_a_cycle_without_a_key_is_found_after_a_restart(sample: Sample) -> None:
+    @sample.script
+    async def itself(ctx: Any) -> str:
+        return await outcome(ctx.invocation(ctx.invocation_id).result())
+
+    async with sample.start(deadlock="report") as runtime:
+        handle = send(runtime, itself)
+        id = await handle.invocation_id()
+        await reached(handle, "running", "suspended")
+        await asyncio.sleep(0.02)
     async with sample.start() as runtime:
         assert "FAILED_PRECONDITION" in (await runtime.invocation(id).result()).text
 

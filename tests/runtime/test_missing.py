@@ -141,6 +141,30 @@ async def test_a_call_by_name_waits_too(missing: Missing) -> None:
     assert set(attempts) == {1}
 
 
+@pytest.mark.rule("R22")
+async def test_a_repeat_is_recognized_that_comes_once_the_service_is_hosted(missing: Missing) -> None:
+    """The same message, with its fields in another order: what is compared is the message."""
+    request = AddRequest(name="k", amount=3)
+    backwards = b"\x10\x03" + b"\n\x01k"
+    assert AddRequest.FromString(backwards) == request
+    assert request.SerializeToString() != backwards
+
+    @missing.script
+    async def calling(ctx: Any) -> int:
+        call = ctx.method("sample.v1.Counter/Add", key="k")
+        return int(Number.FromString(await call(backwards, idempotency_key="once")).value)
+
+    async with missing.without() as runtime:
+        id = await EchoClient(runtime).script.in_background(Text(text="calling")).invocation_id()
+        await until(lambda: backing_off(runtime))
+    async with missing.whole() as runtime:
+        assert (await runtime.invocation(id).result()).text == "3"
+        assert (await CounterClient(runtime).add(request, idempotency_key="once")).value == 3
+        with pytest.raises(TerminalError) as caught:
+            await CounterClient(runtime).add(AddRequest(name="k", amount=4), idempotency_key="once")
+        assert caught.value.code is Code.ALREADY_EXISTS
+
+
 async def test_a_caller_outside_is_refused_at_once(missing: Missing) -> None:
     async with missing.without() as runtime:
         with pytest.raises(TerminalError, match=r"there is no service 'sample\.v1\.Counter'") as caught:

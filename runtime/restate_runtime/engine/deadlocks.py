@@ -47,7 +47,7 @@ class Deadlocks:
             self._look(invocation)
 
     def still_waits(self, seq: int) -> None:
-        """A result came that does not end its wait."""
+        """A result came that does not end its wait, or it has to wait for its turn."""
         invocation = self._state.invocations.get(seq)
         if invocation is not None and seq not in self._due and may_close(self._state, invocation):
             loop = asyncio.get_running_loop()
@@ -55,10 +55,10 @@ class Deadlocks:
 
     def recovered(self) -> None:
         """After a start: a cycle may have closed at the last moment of the process before, or while only reports were wanted."""
-        for lane in list(self._state.lanes.values()):
-            holder = self._state.invocations.get(lane.holder)
-            if lane.inbox and holder is not None and holder.status is Status.SUSPENDED:
-                self._look(holder)
+        holders = {lane.holder for lane in self._state.lanes.values() if lane.inbox}
+        for invocation in list(self._state.invocations.values()):
+            if invocation.status is Status.SUSPENDED and (invocation.subscribers or invocation.seq in holders):
+                self._look(invocation)
 
     def close(self) -> None:
         """Looks no more."""

@@ -62,5 +62,5 @@ class Dispatcher:
         self._local.start_action(seq, token, completion_id)
 
     def still_waits(self, seq: int) -> None:
-        """A result came that does not end the wait of a suspended invocation."""
+        """A result came that does not end the wait of a suspended invocation, or one that others wait for has to wait for its turn."""
         self._local.still_waits(seq)

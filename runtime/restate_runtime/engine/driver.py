@@ -29,7 +29,7 @@ from .devmode import Foreign
 from .flight import FlightRecorder
 from .idempotency import REFUSED, bytes_digest, key_reused
 from .options import Options
-from .registry import SINGLETON_KEY, BoundMethod, HostedMethod, Registry
+from .registry import SINGLETON_KEY, BoundMethod, HostedMethod, Registry, imported_method
 
 if TYPE_CHECKING:
     from .shell import Shell
@@ -141,7 +141,7 @@ class Driver:
             self.actions.start(action)
 
     def still_waits(self, seq: int) -> None:
-        """A result arrived that does not end the wait of a suspended invocation."""
+        """A result arrived that does not end the wait of a suspended invocation, or one that others wait for has to wait for its turn."""
         self.deadlocks.still_waits(seq)
 
     def relieve(self) -> None:
@@ -334,14 +334,17 @@ class Driver:
         try:
             method = self._registry.resolve(target.service, target.method)
         except TerminalError:  # it may be hosted later
-            digest, retention_ms = bytes_digest(command.payload), self.retention_ms
-        else:
-            digest, retention_ms = method.digest(command.payload), method.retention_ms(self.retention_ms)
+            method = imported_method(target.service, target.method)
+        retention_ms = method.retention_ms(self.retention_ms)
+        try:
+            digest = method.digest(command.payload)
+        except TerminalError:  # who hosts it will refuse the bytes
+            digest = bytes_digest(command.payload)
         found = self._shell.idempotent((target.service, target.method, target.key or "", command.idempotency_key or ""))
         if found is None:
             return None, digest, retention_ms
         existing, before = found
-        if before != digest:
+        if before not in (digest, bytes_digest(command.payload)):  # the first one may have come before its contract was known
             error = key_reused(command.idempotency_key, before, digest)
             existing = Existing(0, REFUSED, Failure(error.code.value, error.message))
         return existing, digest, retention_ms

@@ -16,11 +16,11 @@ from ..handler.scope import outside_only
 from ..identifiers import invocation_id as text_of
 from ..identifiers import parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Outcome, Success, Target
-from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseRequested, Resume, ServicesChanged, Settle
+from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseRequested, Resume, ServicesChanged, Settle, Share
 from ..journal.model import Invocation, Status
 from ..serde import Value, check_text, encode, same
 from .builtin import Builtins
-from .idempotency import WORKFLOW_RUN, key_reused, started_before
+from .idempotency import WORKFLOW_RUN, bytes_digest, key_reused, started_before
 from .machinery import Machinery
 from .options import Options
 from .protocol import Inspector
@@ -132,6 +132,7 @@ class Runtime:
         method.check_public()
         driver = machinery.driver
         driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
+        given = call.payload
         target = driver.target_of(call)
         waiter: asyncio.Future[bytes] | None = None if background else machinery.waiter()
         digest = b""
@@ -144,10 +145,12 @@ class Runtime:
             if found is not None:
                 existing, before = found
                 refusal = None
-                if method.run_once or before != digest:
+                if method.run_once or before not in (digest, bytes_digest(given)):
                     # The first call may not be on disk yet, and then this one must not hear of it.
                     refusal = started_before(target) if method.run_once else key_reused(idempotency_key, before, digest)
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
+                if existing.outcome is None:
+                    machinery.shell.step(Share(existing.seq))
                 if waiter is not None:
                     self._await_outcome(existing, waiter)
                 return Accepted(machinery, existing.id, waiter, refusal, attached=True)

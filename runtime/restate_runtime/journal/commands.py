@@ -34,7 +34,7 @@ from .entries import (
     Success,
 )
 from .events import Existing, Issue
-from .interventions import cancel, gives_up
+from .interventions import cancel, gives_up, share
 from .lifecycle import NOTHING, append_command, complete, create, lane_key, notify, state_key
 from .model import Invocation, LaneKey, State, TimerKind
 from .promises import complete_promise, get_promise
@@ -96,6 +96,8 @@ def issue(state: State, event: Issue, invocation: Invocation, now: int, out: lis
             _answer_id(state, invocation, command, now, out)
             if event.existing is None:
                 _create(state, event, command, None, now, out)
+            elif event.existing.outcome is None:
+                share(state.invocations[event.existing.seq], now, out)
         case Attach():
             if event.existing is not None:
                 _subscribe(state, invocation, command.completion_id, event.existing, now, out)

@@ -38,10 +38,11 @@ from .events import (
     Resume,
     ServicesChanged,
     Settle,
+    Share,
     Suspend,
     Tick,
 )
-from .interventions import cancel, kill, pause_requested, refuse_call
+from .interventions import cancel, kill, pause_requested, refuse_call, share
 from .lifecycle import (
     MISSING,
     NOTHING,
@@ -57,6 +58,7 @@ from .lifecycle import (
     readdress,
     start,
     state_key,
+    waits_for_turn,
 )
 from .model import PARKED, Action, Invocation, Journal, State, Status, TimerKind
 from .recovery import recover
@@ -115,6 +117,8 @@ def step(state: State, event: Event, now: int) -> list[Effect]:
             _tick(state, now, out)
         case AttachWaiter():
             state.invocations[event.seq].waiters.append(event.waiter)
+        case Share():
+            share(state.invocations[event.seq], now, out)
         case Settle():
             notify(state, state.invocations[event.seq], Signal(event.index, event.outcome), now, out)
         case Pause():
@@ -306,6 +310,7 @@ def _tick(state: State, now: int, out: list[Effect]) -> None:
         match kind:
             case TimerKind.START if invocation.status is Status.SCHEDULED:
                 enter(state, invocation, now, out)
+                waits_for_turn(invocation, out)
             case TimerKind.SLEEP:
                 invocation.timers -= 1
                 out.append(DropTimer(seq, completion_id))

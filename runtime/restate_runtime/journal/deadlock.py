@@ -17,7 +17,7 @@ from ..identifiers import invocation_id
 from .entries import CANCEL, Ref, Sleep
 from .lifecycle import lane_key
 from .model import Invocation, State, Status
-from .waits import Rule, Wait
+from .waits import Wait, decode_wait, encode_wait, settle
 
 __all__ = ["Deadlock", "find_deadlock", "may_close"]
 
@@ -128,16 +128,8 @@ def _ends_by_itself(one: Invocation, wait: Wait) -> bool:
 
 def _over_with(wait: Wait, refs: set[Ref]) -> bool:
     """Whether the wait is over when these results have come, each a success."""
-    below = [_over_with(child, refs) for child in wait.below]
-    match wait.rule:
-        case Rule.LEAF:
-            return wait.ref in refs
-        case Rule.TIMEOUT:
-            return any(below)
-        case Rule.ANY | Rule.SUCCESS:
-            return any(below) or bool(wait.refs & refs)
-        case Rule.ALL | Rule.EVERY:
-            return all(below) and wait.refs <= refs
+    rest = decode_wait(encode_wait(wait))
+    return any(settle(rest, ref, False) for ref in refs)
 
 
 def _cycle(stuck: dict[int, _Edge], start: int) -> list[_Edge]:

@@ -185,7 +185,8 @@ class Deliver(msgspec.Struct, gc=False):
 
 
 class StillWaits(msgspec.Struct, gc=False):
-    """Inner: a result arrived that does not end the wait of a suspended invocation: see whether anything can."""
+    """Inner: a result arrived that does not end the wait of a suspended invocation, or one that others wait for has to wait for its turn:
+    see whether anything can go on."""
 
     seq: int
 

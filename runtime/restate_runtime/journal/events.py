@@ -37,6 +37,7 @@ __all__ = [
     "Resume",
     "ServicesChanged",
     "Settle",
+    "Share",
     "Suspend",
     "Tick",
 ]
@@ -69,6 +70,12 @@ class AttachWaiter(msgspec.Struct, gc=False):
 
     seq: int
     waiter: object
+
+
+class Share(msgspec.Struct, gc=False):
+    """Somebody outside made the call again under its idempotency key: it does not end with the handler that made it first."""
+
+    seq: int
 
 
 class Issue(msgspec.Struct, gc=False):
@@ -274,6 +281,7 @@ class Recover(msgspec.Struct, gc=False):
 Event = (
     Admit
     | AttachWaiter
+    | Share
     | Issue
     | ActionWanted
     | ActionEnded

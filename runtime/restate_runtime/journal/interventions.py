@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ..errors import Code
-from .effects import Abandon, DropSubscriber, Effect
+from .effects import Abandon, DropSubscriber, Effect, PutSubscriber
 from .entries import CANCEL_INDEX, CANCELLED, Completion, Failure, Signal
 from .events import RefuseCall
 from .lifecycle import again, complete, notify, pause, put
 from .model import Invocation, State, Status
 
-__all__ = ["cancel", "gives_up", "kill", "pause_requested", "refuse_call"]
+__all__ = ["cancel", "gives_up", "kill", "pause_requested", "refuse_call", "share"]
 
 
 def cancel(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
@@ -64,6 +64,16 @@ def _depends_on(state: State, callee: Invocation) -> Iterator[tuple[int, int]]:
 
 def _waiting(callee: Invocation) -> list[tuple[int, int]]:
     return callee.subscribers if callee.parent is None else [callee.parent, *callee.subscribers]
+
+
+def share(callee: Invocation, now: int, out: list[Effect]) -> None:
+    """The same call was made in the background or from outside: its caller is one of those who wait for it, and no more than that."""
+    if callee.parent is None:
+        return
+    place, callee.parent = callee.parent, None
+    callee.subscribers.append(place)
+    out.append(PutSubscriber(callee.seq, *place))
+    put(callee, now, out)
 
 
 def kill(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "readdress",
     "start",
     "state_key",
+    "waits_for_turn",
 ]
 
 CRASHES_BEFORE_PAUSE = 3
@@ -127,6 +128,12 @@ def enter(state: State, invocation: Invocation, now: int, out: list[Effect]) -> 
             return
         lane.holder = invocation.seq
     start(state, invocation, now, out)
+
+
+def waits_for_turn(invocation: Invocation, out: list[Effect]) -> None:
+    """It came to an inbox later than those who wait for it began to wait: a cycle of calls may close here."""
+    if invocation.status is Status.INBOXED and (invocation.subscribers or invocation.parent is not None):
+        out.append(StillWaits(invocation.seq))
 
 
 def start(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
@@ -292,6 +299,7 @@ def readdress(state: State, invocation: Invocation, key: str | None, now: int, o
     invocation.target = Target(target.service, target.method, key, target.shared)
     out.append(PutKey(invocation.seq, key))
     enter(state, invocation, now, out)
+    waits_for_turn(invocation, out)
     if before is not None:
         _release(state, before, invocation.seq, now, out)
 
