@@ -16,7 +16,8 @@ _UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 
 
 def parse_duration(text: str | float) -> timedelta:
@@ -25,15 +26,12 @@ def parse_duration(text: str | float) -> timedelta:
     Raises:
         ValueError: it is none of these, or negative.
     """
-    try:
+    compact = str(text).strip()
+    if not isinstance(text, str) or _NUMBER.fullmatch(compact):
         seconds = float(text)
-    except ValueError:
-        pass
-    else:
         if seconds >= 0 and seconds < timedelta.max.total_seconds():
             return timedelta(seconds=seconds)
         raise ValueError(f"not a duration: '{text}' is negative or too long")
-    compact = str(text).strip()
     parts = _PART.findall(compact)
     if parts and "".join(number + unit for number, unit in parts) == compact:
         try:

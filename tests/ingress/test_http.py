@@ -91,6 +91,8 @@ async def test_a_repeated_idempotency_key_is_one_invocation(served: Any) -> None
     assert sent.json == {"invocationId": first.headers["x-restate-id"]}
     other = await served.http.post(ADD, {"name": "a", "amount": 4}, idempotency_key="k")
     assert other.error[:2] == (409, "already_exists")
+    assert other.headers["x-restate-error-source"] == "ingress", "it is no outcome of the first call"
+    assert "x-restate-id" not in other.headers
 
 
 @pytest.mark.rule("R32")
@@ -171,6 +173,9 @@ async def test_bad_input_is_refused_with_a_code_and_nothing_is_stored(served: An
         (ADD, None, {}, (415, "invalid_argument"), "the content-type is missing"),
         (ADD + "?delay=1s", {"name": "a"}, {}, (400, "invalid_argument"), "needs .../send"),
         (ADD + "/send?delay=soon", {"name": "a"}, {}, (400, "invalid_argument"), "delay: not a duration"),
+        (ADD + "/send?delay=%D9%A3", {"name": "a"}, {}, (400, "invalid_argument"), "delay: not a duration"),
+        (ADD + "/send?delay=1_000", {"name": "a"}, {}, (400, "invalid_argument"), "delay: not a duration"),
+        (ADD + "/send?delay=1m&delay=2m", {"name": "a"}, {}, (400, "invalid_argument"), "'delay' stands there more than once"),
         (ADD + "/send?dely=1s", {"name": "a"}, {}, (400, "invalid_argument"), "unknown query parameter 'dely'"),
         (ADD, "x" * 100_001, {}, (413, "resource_exhausted"), "larger than 100000 bytes"),
     ]

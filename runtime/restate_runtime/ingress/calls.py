@@ -93,6 +93,8 @@ class Calls:
         kind = _kind(request, address)
         timeout_s = timeout_of(request.headers)
         submission = await self._submit(request, address, kind, timeout_s, background=False)
+        if submission.attached:
+            await wait(submission.on_disk, timeout_s)  # where the repeat is refused, that is no outcome of the invocation
         headers = {INVOCATION_ID: submission.invocation_id}
         assert submission.result is not None
         return await answer(encoder(address.method, kind, headers), submission.result, timeout_s, headers)
@@ -242,6 +244,8 @@ def _check_query(request: web.BaseRequest, known: tuple[str, ...]) -> None:
         if name not in known:
             hint = "a delay needs .../send" if name == "delay" else f"known is {known[0]}" if known else "there are none"
             raise CallError(f"unknown query parameter '{name}': {hint}", Code.INVALID_ARGUMENT)
+        if len(request.query.getall(name)) > 1:
+            raise CallError(f"the query parameter '{name}' stands there more than once", Code.INVALID_ARGUMENT)
 
 
 def _delay(request: web.BaseRequest) -> int:
