@@ -66,7 +66,6 @@ WRONG = {
     ),
     "state of a service": (frames((T.SET_STATE, wire.SetStateCommand(key=b"a")), SUCCESS, END), "a change of state from S/"),
     "a promise of a service": (frames((T.GET_PROMISE, wire.GetPromiseCommand(key="a", result_completion_id=1)), SUCCESS, END), "no key"),
-    "a key too many": (frames(call(key="k"), SUCCESS, END), "with a key: the service has none"),
     "a scope": (frames(call(scope="s"), SUCCESS, END), "with a scope or limit key"),
     "no awakeable": (frames((T.COMPLETE_AWAKEABLE, wire.CompleteAwakeableCommand(awakeable_id="z")), SUCCESS, END), "no awakeable's id"),
     "no invocation": (frames((T.SEND_SIGNAL, wire.SendSignalCommand(target_invocation_id="z", idx=1)), SUCCESS, END), "no invocation's id"),

@@ -56,6 +56,31 @@ async def test_it_calls_services_of_this_process(runtime: Any, foreign: Foreign)
     assert list((await LedgerClient(runtime).lines()).lines) == ["one"]
 
 
+async def test_a_call_without_a_key_is_the_same_on_a_replay(runtime: Any, foreign: Foreign) -> None:
+    """Over HTTP/1.1 every await is one. A singleton needs no key, and a message may hold it."""
+    await foreign("Greeter/calls_raw", raw("sample.v1.Ledger", "Append", Text(text="one")))
+    assert list((await LedgerClient(runtime).lines()).lines) == ["one"]
+    reply = await foreign("Greeter/calls_raw", raw("sample.v1.Counter", "Add", AddRequest(name="k", amount=2)))
+    assert Number.FromString(bytes.fromhex(reply)).value == 2
+    assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 3
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "key", "message"),
+    [
+        ("sample.v1.Counter", "Add", None, "the key field 'name' is empty"),
+        ("sample.v1.Echo", "Call", "k", "takes no key: the service is UNKEYED"),
+        ("sample.v1.Ledger", "Append", "k", "takes no key: the service is SINGLETON"),
+        ("Counter", "add", None, "needs a key"),
+        ("Greeter", "greet", "k", "takes no key"),
+    ],
+)
+async def test_a_key_that_does_not_fit_fails_the_call(foreign: Foreign, service: str, method: str, key: str | None, message: str) -> None:
+    with pytest.raises(TerminalError, match=message) as raised:
+        await foreign("Greeter/calls_raw", {"service": service, "handler": method, "request": "", "key": key})
+    assert raised.value.code is Code.INVALID_ARGUMENT
+
+
 async def test_a_key_that_differs_is_refused(foreign: Foreign) -> None:
     with pytest.raises(TerminalError, match="is 'other', the call's key is 'k'") as raised:
         await foreign("Greeter/calls_raw", raw("sample.v1.Counter", "Add", AddRequest(name="other", amount=2), "k"))

@@ -70,7 +70,7 @@ class Action:
         outcome: Outcome
         try:
             value = await call_body(self._body, self._context, attempt.host.pool)
-            outcome = encode_result(self._name, value, self._wanted, lambda what, size: None)
+            outcome = encode_result(self._name, value, self._wanted, attempt.check_size)
         except TerminalError as error:
             outcome = Failure(error.code.value, storable(error.message))
         except (KeyboardInterrupt, GeneratorExit):

@@ -22,6 +22,7 @@ from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, ContextMisuse, current_handler, misuse
 from ..handler.tasks import begin_task
+from ..identifiers import parse_awakeable_id, parse_invocation_id
 from ..journal.entries import CANCELLED, Failure, Outcome, Success
 from ..journal.lifecycle import MISSING
 from ..journal.nodes import Leaf, Node
@@ -29,6 +30,7 @@ from ..retry import RetryPolicy
 from ..serde import SerdeError, Value, decode, restore, storable
 from .actions import Action
 from .handles import ClusterHandle
+from .ids import awaiting, is_invocation_id
 from .machine import Broken, Machine, Progress, RunWanted
 from .opening import Opening
 from .results import ABSENT, identifier, names, payload, rejected_or_sealed, sealed, state
@@ -43,8 +45,8 @@ Read = TypeVar("Read")
 Convert = Callable[[Any], Outcome]
 
 _NEVER = -1
-_AWAKEABLES = ("sign_1", "prom_1")
-_INVOCATIONS = "inv_1"
+_LARGEST = 32 * 1024 * 1024
+"""Bytes of a message that Restate 1.7 takes with its default configuration. The embedded engine has an option, and refuses by itself."""
 _NOW_RETRY = _PATIENT = RetryPolicy()
 _PATIENCE = 1000
 """Awaits of a handler after its attempt is over, each of which raises; more than cleaning up takes."""
@@ -88,6 +90,7 @@ class Attempt:
         self._changed = asyncio.Event()
         self._connected = True
         self._misuse: BaseException | None = None
+        self._on_cluster = is_invocation_id(self.id)
 
     # --- the driver
 
@@ -316,6 +319,22 @@ class Attempt:
     def inert(self) -> DurableFuture[Any]:
         return DurableFuture(self, Leaf(_NEVER), lambda: None)
 
+    # --- checks: what the engine refuses would fail the attempt again and again
+
+    def check_size(self, what: str, size: int) -> None:
+        """Refuses what a cluster takes for no message.
+
+        Raises:
+            TerminalError: RESOURCE_EXHAUSTED.
+        """
+        if self._on_cluster and size > _LARGEST:
+            raise TerminalError(f"{what} has {size} bytes, the limit is {_LARGEST}", Code.RESOURCE_EXHAUSTED)
+
+    def _check_invocation_id(self, id: object) -> None:
+        known = isinstance(id, str) and (is_invocation_id(id) if self._on_cluster else parse_invocation_id(id) is not None)
+        if not known:
+            raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)
+
     # --- commands
 
     def _issue(self, command: Callable[..., Any], *arguments: Any) -> Any:
@@ -351,6 +370,7 @@ class Attempt:
 
     def set_state(self, name: str, value: Value) -> None:
         data = seal(value)
+        self.check_size(f"state '{name}' of {self.service}", len(value.data))
         if self._check_write():
             self._issue(self._machine.set_state, name, data)
             self._cleared.discard(name)
@@ -419,9 +439,10 @@ class Attempt:
         return Awakeable(self, self._leaf(handle, rejected_or_sealed), type_, id)
 
     def settle_awakeable(self, id: str, value: Value | None, reason: str) -> None:
-        if not id.startswith(_AWAKEABLES):
+        if (awaiting(id) if self._on_cluster else parse_awakeable_id(id)) is None:
             raise TerminalError(f"'{id}' is no awakeable's id", Code.INVALID_ARGUMENT)
         data = b"" if value is None else seal(value)
+        self.check_size("the payload of the awakeable", len(data))
         if self.check_command():
             if value is None:
                 self._issue(self._machine.reject_awakeable, id, TerminalError(reason, Code.ABORTED))
@@ -431,8 +452,7 @@ class Attempt:
     def call(self, call: OutgoingCall) -> Call[Any]:
         if not self.check_command():
             return Call(self, Leaf(_NEVER), lambda: None)
-        _check_options(call)
-        key = self.host.address(call)
+        key = self._address(call)
         _, handle = self._issue(self._machine.call, call.service, call.method, call.payload, key, call.idempotency_key, call.headers)
         leaf = self._leaf(handle, payload)
         return Call(self, leaf, lambda: call.decode_response(value_of(leaf.outcome).data))
@@ -440,15 +460,28 @@ class Attempt:
     def send(self, call: OutgoingCall) -> InvocationHandle[Any]:
         if not self.check_command():
             return ClusterHandle(self, Leaf(_NEVER), call.decode_response)
-        _check_options(call)
-        key = self.host.address(call)
+        key = self._address(call)
         handle = self._issue(
             self._machine.send, call.service, call.method, call.payload, key, call.idempotency_key, call.headers, call.delay_ms
         )
         return ClusterHandle(self, self._leaf(handle, identifier), call.decode_response)
 
+    def _address(self, call: OutgoingCall) -> str | None:
+        if call.retention_s is not None:
+            raise kept_by_service()
+        if call.timeout_s is not None:
+            raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
+        try:
+            key = self.host.address(call)
+        except RuntimeFault:
+            if self._on_cluster:
+                raise
+            key = None  # the embedded engine knows more services than this process, and waits for those that nobody hosts yet
+        self.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
+        return key
+
     def handle(self, id: str) -> InvocationHandle[bytes]:
-        _check_invocation_id(id)
+        self._check_invocation_id(id)
         known = Leaf(_NEVER)
         known.settle(0, identifier(id))
         return ClusterHandle(self, known, lambda payload: payload)
@@ -467,7 +500,7 @@ class Attempt:
         return DurableFuture(self, result, lambda: read(value_of(result.outcome).data))
 
     def cancel(self, id: str) -> None:
-        _check_invocation_id(id)
+        self._check_invocation_id(id)
         if self.check_command():
             self._issue(self._machine.cancel, id)
 
@@ -510,15 +543,3 @@ class Attempt:
 
 async def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _check_options(call: OutgoingCall) -> None:
-    if call.retention_s is not None:
-        raise kept_by_service()
-    if call.timeout_s is not None:
-        raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
-
-
-def _check_invocation_id(id: object) -> None:
-    if not isinstance(id, str) or not id.startswith(_INVOCATIONS):
-        raise TerminalError(f"'{id}' is no invocation's id", Code.INVALID_ARGUMENT)

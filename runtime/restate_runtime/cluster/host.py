@@ -34,6 +34,7 @@ PROTO = "application/proto"
 _LOG = logging.getLogger("restate_runtime.handler")
 _THREADS = 32
 _REMEMBERED = 10_000
+_FORM = "application/x-www-form-urlencoded"  # what curl says of any body
 
 
 class Host:
@@ -67,6 +68,7 @@ class Host:
         request = () if descriptor.empty_request else (descriptor.request_codec.decode(payload),)
         running = bound.handler(bound.context(attempt), *request)
         response = bound.encode_response(await (Watched(attempt, running, self._foreign.report) if self._dev else running))
+        attempt.check_size(f"the response of {descriptor.full_name}", len(response))
         return to_json(descriptor.response_codec.wire.FromString(response)) if as_json else response
 
     def entered(self, attempt: Attempt) -> None:
@@ -201,8 +203,9 @@ class Host:
 
 
 def _is_json(content_type: str, body: bytes) -> bool:
-    if content_type:
-        return content_type.partition(";")[0].strip().lower().endswith("json")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind and kind != _FORM:
+        return kind.endswith("json")
     # Services written with Restate's SDKs speak JSON and say no type. No protobuf message begins with a brace: it would be the start
     # of a group in field 15.
     return body[:1] == b"{"

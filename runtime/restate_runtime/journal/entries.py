@@ -226,6 +226,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040D):
         callee: id of the invocation that it made or attached to.
         id_completion_id: the completion that brings that id, 0 for none.
         name: what the handler calls this entry.
+        given_key: the key as an endpoint gave it, where the target's is another: it is what the endpoint compares on a replay.
     """
 
     completion_id: int
@@ -237,6 +238,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040D):
     at: str = ""
     id_completion_id: int = 0
     name: str = ""
+    given_key: str | None = None
 
 
 class OneWayCall(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x040E):
@@ -251,6 +253,7 @@ class OneWayCall(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0
     at: str = ""
     id_completion_id: int = 0
     name: str = ""
+    given_key: str | None = None
 
 
 class SendSignal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0x0410):

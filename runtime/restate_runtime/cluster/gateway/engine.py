@@ -18,9 +18,9 @@ from ...errors import Code, RuntimeFault, TerminalError
 from ...handler.client import OutgoingCall
 from ...serde import RAW, Value, same
 from ...transcode import from_json, to_json
+from ..ids import awaiting, check_invocation_id, own_key
 from .client import Cluster, literal, part
 from .discovery import Directory
-from .ids import awaiting, check_invocation_id, own_key
 from .inspector import STATUSES, ClusterInspector
 from .nodes import Answer
 

@@ -11,9 +11,9 @@ from ...descriptors import ServiceKind
 from ...engine.registry import SINGLETON_KEY
 from ...errors import Code
 from ...statuses import code_of
+from ..ids import check_invocation_id, given_key
 from .client import Cluster, literal
 from .discovery import Directory
-from .ids import check_invocation_id, given_key
 from .journal import journal_rows, settlement
 from .values import Values
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...identifiers import FIRST_AWAKEABLE_INDEX
 from ...statuses import code_of
-from .ids import awakeable_id
+from ..ids import awakeable_id
 from .values import Values
 
 __all__ = ["journal_rows", "settlement"]

@@ -43,7 +43,7 @@ class Answer:
         """What an error response says."""
         error = self.json()
         message = error.get("message") if isinstance(error, dict) else None
-        return str(message) if message else self.body.decode(errors="replace")[:500] or f"HTTP status {self.status}"
+        return message if isinstance(message, str) else self.body.decode(errors="replace")[:500] or f"HTTP status {self.status}"
 
 
 class _Unreached(ConnectionError):
@@ -159,7 +159,8 @@ class Nodes:
                 async with self._session.request(verb, url, data=body, headers=headers, allow_redirects=False) as response:
                     return Answer(response.status, response.headers, await response.read())
         except aiohttp.ClientConnectorError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+            # A negative number is the resolver's, and no error of the system.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
             raise _Unreached(f"no Restate cluster can be reached at {self.name} ({self._option}): {reason}") from None
         except TimeoutError:
             raise ConnectionError(f"the Restate cluster at {base} ({self._option}) does not answer") from None

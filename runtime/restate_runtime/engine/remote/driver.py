@@ -28,7 +28,7 @@ from ..idempotency import REFUSED, WORKFLOW_RUN, started_before
 from ..options import Options
 from ..registry import SINGLETON_KEY, HostedMethod, Registry
 from .attempt import RemoteAttempt
-from .frames import ProtocolError, Version
+from .frames import Version
 from .hosting import Deployment, RemoteMethod
 from .transport import Client
 
@@ -221,11 +221,7 @@ class RemoteDriver:
     # --- commands
 
     def target_of(self, service: str, method: str, key: str) -> Target:
-        """Whom a call reaches. What is not hosted is called as it is named: it may be hosted later.
-
-        Raises:
-            ProtocolError: a SINGLETON is called with a key.
-        """
+        """Whom a call reaches. What is not hosted is called as it is named: it may be hosted later; a key that does not fit stays."""
         hosted = self._registry.services.get(service)
         if hosted is None:
             return Target(service, method, key or None)
@@ -233,15 +229,9 @@ class RemoteDriver:
         shared = found is not None and found.shared
         match hosted.kind:
             case ServiceKind.UNKEYED:
-                if key:
-                    raise ProtocolError(f"a call of {service}/{method} with a key: the service has none")
-                return Target(service, method, None, shared)
+                return Target(service, method, key or None, shared)
             case ServiceKind.SINGLETON:
-                if key not in (SINGLETON_KEY, ""):
-                    raise ProtocolError(
-                        f"a call of {service}/{method} with the key '{key[:40]}': a SINGLETON has the key '{SINGLETON_KEY}'"
-                    )
-                return Target(service, method, "", shared)
+                return Target(service, method, "" if key == SINGLETON_KEY else key, shared)
             case ServiceKind.KEYED:
                 return Target(service, method, key, shared)
 
@@ -288,9 +278,15 @@ class RemoteDriver:
             if method is not None:
                 event.retention_ms = method.retention_ms(event.retention_ms)
                 keyed = method.kind is ServiceKind.KEYED
-                if keyed or method.descriptor is not None:
-                    _, payload = method.addressed(command.payload, target.key if keyed else None)
+                fits = method.fits(target)
+                if keyed or not fits or method.descriptor is not None:
+                    # On the wire a key that was not given is empty: then it is the request's.
+                    given = target.key or None if keyed or not fits else None
+                    key, payload = method.addressed(command.payload, given)
                     event.payload = payload if payload != command.payload else None
+                    if keyed and key != target.key:
+                        target = msgspec.structs.replace(target, key=key)
+                        event.command = command = msgspec.structs.replace(command, target=target)
             if method is not None and method.run_once:
                 event.idempotency_key = WORKFLOW_RUN
                 event.existing = self._started_before(target)

@@ -120,21 +120,24 @@ class Translator:
 
     def _call(self, message: wire.CallCommand) -> Command:
         _check_scope(message)
+        target = self._target_of(message.service_name, message.handler_name, message.key)
         return entries.Call(
             message.result_completion_id,
-            self._target_of(message.service_name, message.handler_name, message.key),
+            target,
             message.parameter,
             self._new_id(),
             {header.key: header.value for header in message.headers},
             _idempotency_key(message),
             id_completion_id=message.invocation_id_notification_idx,
             name=message.name,
+            given_key=_given_key(target, message.key),
         )
 
     def _one_way_call(self, message: wire.OneWayCallCommand) -> Command:
         _check_scope(message)
+        target = self._target_of(message.service_name, message.handler_name, message.key)
         return entries.OneWayCall(
-            self._target_of(message.service_name, message.handler_name, message.key),
+            target,
             message.parameter,
             self._new_id(),
             storable_ms(message.invoke_time),
@@ -142,6 +145,7 @@ class Translator:
             _idempotency_key(message),
             id_completion_id=message.invocation_id_notification_idx,
             name=message.name,
+            given_key=_given_key(target, message.key),
         )
 
     def _send_signal(self, message: wire.SendSignalCommand) -> Command:
@@ -247,7 +251,7 @@ class Translator:
         call = wire.CallCommand() if isinstance(command, entries.Call) else wire.OneWayCallCommand()
         call.service_name = target.service
         call.handler_name = target.method
-        call.key = wire_key(target)
+        call.key = wire_key(target) if command.given_key is None else command.given_key
         call.parameter = command.payload
         call.headers.extend(_headers(command.headers or {}))
         call.invocation_id_notification_idx = command.id_completion_id
@@ -472,6 +476,10 @@ def _headers(headers: Mapping[str, str]) -> list[wire.Header]:
 def _check_scope(call: wire.CallCommand | wire.OneWayCallCommand) -> None:
     if call.scope or call.limit_key:
         raise ProtocolError(f"a call of {call.service_name}/{call.handler_name} with a scope or limit key: this runtime has none")
+
+
+def _given_key(target: Target, key: str) -> str | None:
+    return None if key == wire_key(target) else key
 
 
 def _idempotency_key(call: wire.CallCommand | wire.OneWayCallCommand) -> str | None:

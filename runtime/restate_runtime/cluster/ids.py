@@ -1,4 +1,4 @@
-"""Restate's ids, as far as a gateway looks into them.
+"""Restate's ids, as far as anything here looks into them.
 
 An invocation's id is `inv_1`, a partition key of 64 bits in eleven digits of base 62, and 128 bits in twenty-two, both little-endian. An
 awakeable's is `sign_1`, then base64url of the same 24 bytes and the signal's index: from it follows the invocation that waits for it.
@@ -11,14 +11,25 @@ import binascii
 import re
 import secrets
 
-from ...errors import Code, TerminalError
+from ..errors import Code, TerminalError
 
-__all__ = ["awaiting", "awakeable_id", "check_invocation_id", "given_key", "own_key"]
+__all__ = ["awaiting", "awakeable_id", "check_invocation_id", "given_key", "is_invocation_id", "own_key"]
 
 _INVOCATION = re.compile(r"inv_1[0-9A-Za-z]{33}")
 _AWAKEABLE = re.compile(r"sign_1[0-9A-Za-z_-]{38}")
 _OWN_KEY = re.compile(r"call-[0-9a-f]{32}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def is_invocation_id(text: str) -> bool:
+    """Whether it is one of a Restate cluster."""
+    if _INVOCATION.fullmatch(text) is None:
+        return False
+    try:
+        _raw(text)
+    except OverflowError:
+        return False
+    return True
 
 
 def check_invocation_id(text: str) -> None:
@@ -27,7 +38,7 @@ def check_invocation_id(text: str) -> None:
     Raises:
         TerminalError: INVALID_ARGUMENT.
     """
-    if _INVOCATION.fullmatch(text) is None:
+    if not is_invocation_id(text):
         raise TerminalError(f"'{text[:100]}' is no invocation's id", Code.INVALID_ARGUMENT)
 
 
@@ -56,9 +67,13 @@ def awaiting(awakeable_id: str) -> tuple[str, int] | None:
 
 def awakeable_id(invocation_id: str, index: int) -> str:
     """The id of an awakeable of an invocation; `awaiting` takes it apart again."""
-    digits = invocation_id.removeprefix("inv_1")
-    raw = _bytes(digits[:11], 8) + _bytes(digits[11:], 16) + index.to_bytes(4, "big")
+    raw = _raw(invocation_id) + index.to_bytes(4, "big")
     return "sign_1" + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _raw(invocation_id: str) -> bytes:
+    digits = invocation_id.removeprefix("inv_1")
+    return _bytes(digits[:11], 8) + _bytes(digits[11:], 16)
 
 
 def _bytes(digits: str, length: int) -> bytes:
