@@ -43,6 +43,47 @@ async def test_a_message_that_is_no_unicode_reaches_the_caller_all_the_same(call
 
 
 @script
+async def uses_what_is_no_id(ctx: Any, which: str) -> list[str]:
+    """Each fails its own call, and the handler goes on."""
+    codes = []
+    for use in (
+        lambda: ctx.cancel(f"inv_1{which}"),
+        lambda: ctx.invocation(f"inv_1{which}").result(),
+        lambda: ctx.resolve_awakeable(f"sign_1{which}", 1),
+        lambda: ctx.reject_awakeable(f"sign_1{which}", "no"),
+    ):
+        try:
+            use()
+        except TerminalError as error:
+            codes.append(error.code.name)
+    await ctx.sleep(timedelta(milliseconds=1))
+    return codes
+
+
+@pytest.mark.rule("R45")
+@pytest.mark.parametrize("which", ["", "nope", "Z" * 22, "Z" * 33, "A" * 38])
+async def test_an_id_that_is_none_fails_the_call_that_has_it(caller: Outer, which: str) -> None:
+    codes = await play(caller, uses_what_is_no_id, which)
+    # What looks like one may be refused by nobody: it is an unknown one.
+    assert set(codes) <= {"INVALID_ARGUMENT"}
+    assert len(codes) == 4 or len(which) in (22, 33, 38)
+
+
+@script
+async def keeps_too_much(ctx: Any, key: str) -> str:
+    try:
+        ctx.set("much", "x" * 40_000_000)
+    except TerminalError as error:
+        return error.code.name
+    return "kept"
+
+
+@pytest.mark.rule("R14")
+async def test_a_value_that_is_too_large_fails_the_write(caller: Outer, key: str) -> None:
+    assert await play(caller, keeps_too_much, key=key) == "RESOURCE_EXHAUSTED"
+
+
+@script
 async def writes_and_fails(ctx: Any, argument: Any) -> None:
     ctx.set("kept", True)
     raise TerminalError("failed")

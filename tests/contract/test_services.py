@@ -66,6 +66,23 @@ async def test_no_number_of_attempts_is_too_many_for_what_is_missing(caller: Out
 
 
 @script
+async def calls_nobody_by_name(ctx: Any, key: str) -> None:
+    Outside(key).write("asked")
+    await ctx.method("nobody.Nobody/Nothing")(b"")
+
+
+@pytest.mark.rule("R19")
+@pytest.mark.not_on(*ON_A_CLUSTER, reason="a cluster is told of no call without a key: docs/scaling.md")
+async def test_a_call_by_name_of_what_is_missing_can_be_cancelled(caller: Outer, key: str) -> None:
+    handle = send(caller, calls_nobody_by_name, key)
+    await until(Outside(key).lines)
+    await handle.cancel()
+    with pytest.raises(TerminalError) as caught:
+        await handle.result()
+    assert caught.value.code is Code.CANCELLED
+
+
+@script
 async def says_releases(ctx: Any, key: str) -> list[str]:
     before = await ctx.run("before", played_by, type=str)
     awakeable = ctx.awakeable(str)

@@ -72,11 +72,15 @@ async def test_a_failure_keeps_code_message_and_source(ask: Ask, connection: Any
     with pytest.raises(TerminalError) as raised:
         await EchoClient(connection).script(Text(text="too far"))
     assert raised.value == TerminalError("too far", Code.OUT_OF_RANGE)
+    answer = await ask("POST", "/sample.v1.Echo/Script", {"text": ""})
+    assert answer.json == {"code": "out_of_range", "message": ""}
 
 
 @pytest.mark.parametrize(
     ("path", "body", "headers", "status", "message"),
     [
+        (ADD, {"name": "k"}, {"idempotency_key": "Bücher"}, 400, "the header idempotency-key is not ASCII"),
+        (ADD, {"name": "k"}, {"x_name": "Zoë"}, 400, "the header x-name is not ASCII"),
         ("/sample.v1.Countr/Add", {}, {}, 404, "there is no service 'sample.v1.Countr'; did you mean 'sample.v1.Counter'?"),
         ("/sample.v1.Counter/Ad", {}, {}, 404, "the service 'sample.v1.Counter' has no method 'Ad'; did you mean 'Add'?"),
         (ADD, {"name": ""}, {}, 400, "sample.v1.Counter/Add: the key field 'name' is empty"),

@@ -471,12 +471,7 @@ class Attempt:
             raise kept_by_service()
         if call.timeout_s is not None:
             raise TypeError("timeout= is for callers outside handlers: bound the wait with or_timeout")
-        try:
-            key = self.host.address(call)
-        except RuntimeFault:
-            if self._on_cluster:
-                raise
-            key = None  # the embedded engine knows more services than this process, and waits for those that nobody hosts yet
+        key = self.host.address(call, engine_knows=not self._on_cluster)
         self.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
         return key
 

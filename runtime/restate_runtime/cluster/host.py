@@ -135,8 +135,12 @@ class Host:
         """The headers that came with the call, without those of HTTP itself."""
         return forwarded(dict(headers)) or {}
 
-    def address(self, call: OutgoingCall) -> str | None:
+    def address(self, call: OutgoingCall, *, engine_knows: bool) -> str | None:
         """The key under which a call's target lives on the cluster. A call by name gets its key, and its request gets the key.
+
+        Args:
+            call: its key and payload may change.
+            engine_knows: the embedded engine addresses calls itself, of services that this process has never heard of, too.
 
         Raises:
             TerminalError: of a call by name: INVALID_ARGUMENT, its request or key is none.
@@ -149,7 +153,7 @@ class Host:
                 raise RuntimeFault(MISSING, f"{error.message}; without it the key of the call is not known") from None
             if method is not None:
                 call.key, call.payload = method.addressed(call.payload, call.key)
-            elif call.key is None:
+            elif call.key is None and not engine_knows:
                 raise RuntimeFault(
                     MISSING,
                     f"nothing here describes the service '{call.service}', and without that the key of the call is not known: import its "

@@ -296,7 +296,7 @@ class ClusterEngine:
         row = next((row for row in await self.inspector.deployments() if row["id"] == id), None)
         if row is None:
             raise TerminalError(f"the deployment {id} has gone again", Code.NOT_FOUND)
-        return row | {"created": answer.status == 201}
+        return row | {"created": answer.status == 201 or force}  # with force it is read anew, and the cluster does not say what changed
 
     async def remove_deployment(self, id: str, *, force: bool = False) -> None:
         """Forgets a deployment."""
@@ -324,6 +324,9 @@ def _headers(call: OutgoingCall) -> dict[str, str]:
     headers = {name.lower(): value for name, value in (call.headers or {}).items()}
     if call.idempotency_key is not None:
         headers["idempotency-key"] = call.idempotency_key
+    for name, value in headers.items():
+        if not value.isascii():
+            raise TerminalError(f"the header {name} is not ASCII, and a Restate cluster takes no other from outside", Code.INVALID_ARGUMENT)
     return headers
 
 
