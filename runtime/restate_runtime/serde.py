@@ -15,10 +15,24 @@ import msgspec
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from .codecs import Codec, codec_of, find_class, find_descriptor, is_foreign, is_message_type
-from .errors import TerminalError
+from .errors import Code, TerminalError
 from .transcode import from_json
 
-__all__ = ["RAW", "Serde", "SerdeError", "Value", "check", "check_text", "decode", "encode", "restore", "same", "storable", "type_name"]
+__all__ = [
+    "RAW",
+    "Serde",
+    "SerdeError",
+    "Value",
+    "check",
+    "check_size",
+    "check_text",
+    "decode",
+    "encode",
+    "restore",
+    "same",
+    "storable",
+    "type_name",
+]
 
 T = TypeVar("T")
 
@@ -243,6 +257,16 @@ def check(value: Value) -> None:
             codec.parse(value.data)
         except DecodeError as error:
             raise SerdeError(f"the bytes are no {codec.full_name}: {error}") from error
+
+
+def check_size(what: str, size: int, limit: int) -> None:
+    """Refuses what is larger than a message may be.
+
+    Raises:
+        TerminalError: RESOURCE_EXHAUSTED; the message begins with `what`.
+    """
+    if size > limit:
+        raise TerminalError(f"{what} has {size} bytes, the limit is {limit}", Code.RESOURCE_EXHAUSTED)
 
 
 def check_text(what: str, value: object) -> None:

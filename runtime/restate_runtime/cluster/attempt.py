@@ -27,7 +27,7 @@ from ..journal.entries import CANCELLED, Failure, Outcome, Success
 from ..journal.lifecycle import MISSING
 from ..journal.nodes import Leaf, Node
 from ..retry import RetryPolicy
-from ..serde import SerdeError, Value, decode, restore, storable
+from ..serde import SerdeError, Value, check_size, decode, restore, storable
 from .actions import Action
 from .handles import ClusterHandle
 from .ids import awaiting, is_invocation_id
@@ -327,8 +327,8 @@ class Attempt:
         Raises:
             TerminalError: RESOURCE_EXHAUSTED.
         """
-        if self._on_cluster and size > _LARGEST:
-            raise TerminalError(f"{what} has {size} bytes, the limit is {_LARGEST}", Code.RESOURCE_EXHAUSTED)
+        if self._on_cluster:
+            check_size(what, size, _LARGEST)
 
     def _check_invocation_id(self, id: object) -> None:
         known = isinstance(id, str) and (is_invocation_id(id) if self._on_cluster else parse_invocation_id(id) is not None)

@@ -52,17 +52,18 @@ def given_key(key: str | None) -> str | None:
     return None if key is None or _OWN_KEY.fullmatch(key) else key
 
 
-def awaiting(awakeable_id: str) -> tuple[str, int] | None:
+def awaiting(text: str) -> tuple[str, int] | None:
     """The id of the invocation that an awakeable is of, and the signal's index; `None` where the text is no awakeable's id."""
-    if _AWAKEABLE.fullmatch(awakeable_id) is None:
+    if _AWAKEABLE.fullmatch(text) is None:
         return None
     try:
-        raw = base64.b64decode(awakeable_id.removeprefix("sign_1") + "==", altchars=b"-_")
+        raw = base64.b64decode(text.removeprefix("sign_1") + "==", altchars=b"-_")
     except binascii.Error:
         return None
     if len(raw) != 28:
         return None
-    return f"inv_1{_base62(raw[:8], 11)}{_base62(raw[8:24], 22)}", int.from_bytes(raw[24:], "big")
+    found = f"inv_1{_base62(raw[:8], 11)}{_base62(raw[8:24], 22)}", int.from_bytes(raw[24:], "big")
+    return found if awakeable_id(*found) == text else None  # the last digit has bits to spare, and the cluster wants them empty
 
 
 def awakeable_id(invocation_id: str, index: int) -> str:

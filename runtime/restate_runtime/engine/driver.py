@@ -21,13 +21,13 @@ from ..journal.events import ActionEnded, Existing, HandlerMissing, Issue, Readd
 from ..journal.model import Invocation
 from ..journal.waits import Wait
 from ..retry import RetryPolicy
-from ..serde import Value
+from ..serde import Value, check_size
 from .actions import Actions, Stage
 from .attempt import Attempt
 from .deadlocks import Deadlocks
 from .devmode import Foreign
 from .flight import FlightRecorder
-from .idempotency import REFUSED, bytes_digest, key_reused
+from .idempotency import REFUSED, bytes_digest, key_reused, same_request
 from .options import Options
 from .registry import SINGLETON_KEY, BoundMethod, HostedMethod, Registry, imported_method
 
@@ -294,8 +294,7 @@ class Driver:
         Raises:
             TerminalError: RESOURCE_EXHAUSTED.
         """
-        if size > self.options.max_message_size:
-            raise TerminalError(f"{what} has {size} bytes, the limit is {self.options.max_message_size}", Code.RESOURCE_EXHAUSTED)
+        check_size(what, size, self.options.max_message_size)
 
     def target_of(self, call: OutgoingCall) -> Target:
         """Where a call goes; the key of a SINGLETON is empty. A call by name gets its key, and its request gets the key.
@@ -344,7 +343,7 @@ class Driver:
         if found is None:
             return None, digest, retention_ms
         existing, before = found
-        if before not in (digest, bytes_digest(command.payload)):  # the first one may have come before its contract was known
+        if not same_request(before, digest, command.payload):
             error = key_reused(command.idempotency_key, before, digest)
             existing = Existing(0, REFUSED, Failure(error.code.value, error.message))
         return existing, digest, retention_ms

@@ -10,7 +10,17 @@ from ..errors import Code, TerminalError
 from ..handler.client import RETENTION
 from ..journal.entries import Target
 
-__all__ = ["REFUSED", "WORKFLOW_RUN", "Scope", "bytes_digest", "kept_by_service", "key_reused", "request_digest", "started_before"]
+__all__ = [
+    "REFUSED",
+    "WORKFLOW_RUN",
+    "Scope",
+    "bytes_digest",
+    "kept_by_service",
+    "key_reused",
+    "request_digest",
+    "same_request",
+    "started_before",
+]
 
 Scope = tuple[str, str, str, str]
 """Service, method, key of the target (empty where it has none), idempotency key."""
@@ -30,6 +40,17 @@ def request_digest(request: Message) -> bytes:
 def bytes_digest(request: bytes) -> bytes:
     """The same for a request that is no message here."""
     return hashlib.sha256(request).digest()[:16]
+
+
+def same_request(before: bytes, now: bytes, payload: bytes) -> bool:
+    """Whether a repeat has the first call's request.
+
+    Args:
+        before: the first one's digest; of its bytes, where it came before anybody knew its contract.
+        now: the repeat's digest.
+        payload: the repeat's bytes, as they were given.
+    """
+    return before == now or before == bytes_digest(payload)
 
 
 def key_reused(idempotency_key: str | None, before: bytes = b"", now: bytes = b"") -> TerminalError:

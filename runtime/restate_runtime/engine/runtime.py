@@ -20,7 +20,7 @@ from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseR
 from ..journal.model import Invocation, Status
 from ..serde import Value, check_text, encode, same
 from .builtin import Builtins
-from .idempotency import WORKFLOW_RUN, bytes_digest, key_reused, started_before
+from .idempotency import WORKFLOW_RUN, key_reused, same_request, started_before
 from .machinery import Machinery
 from .options import Options
 from .protocol import Inspector
@@ -145,7 +145,7 @@ class Runtime:
             if found is not None:
                 existing, before = found
                 refusal = None
-                if method.run_once or before not in (digest, bytes_digest(given)):
+                if method.run_once or not same_request(before, digest, given):
                     # The first call may not be on disk yet, and then this one must not hear of it.
                     refusal = started_before(target) if method.run_once else key_reused(idempotency_key, before, digest)
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))

@@ -277,16 +277,12 @@ class RemoteDriver:
         try:
             if method is not None:
                 event.retention_ms = method.retention_ms(event.retention_ms)
-                keyed = method.kind is ServiceKind.KEYED
-                fits = method.fits(target)
-                if keyed or not fits or method.descriptor is not None:
-                    # On the wire a key that was not given is empty: then it is the request's.
-                    given = target.key or None if keyed or not fits else None
-                    key, payload = method.addressed(command.payload, given)
-                    event.payload = payload if payload != command.payload else None
-                    if keyed and key != target.key:
-                        target = msgspec.structs.replace(target, key=key)
-                        event.command = command = msgspec.structs.replace(command, target=target)
+                # On the wire a key that was not given is empty: then it is the request's.
+                key, payload = method.addressed(command.payload, target.key or None)
+                event.payload = payload if payload != command.payload else None
+                if method.kind is ServiceKind.KEYED and key != target.key:
+                    target = msgspec.structs.replace(target, key=key)
+                    event.command = command = msgspec.structs.replace(command, target=target)
             if method is not None and method.run_once:
                 event.idempotency_key = WORKFLOW_RUN
                 event.existing = self._started_before(target)
