@@ -14,7 +14,7 @@ from restate_runtime import RuntimeFault
 from restate_runtime.cluster.gateway.client import Cluster
 from restate_runtime.cluster.gateway.discovery import Directory
 from restate_runtime.cluster.gateway.engine import ClusterEngine
-from restate_runtime.cluster.gateway.nodes import Answer, Nodes
+from restate_runtime.cluster.gateway.nodes import Answer, Nodes, node_urls
 
 from ..ports import free_port
 
@@ -53,7 +53,7 @@ async def node(behave: Behave) -> AsyncIterator[Node]:
 @contextlib.asynccontextmanager
 async def nodes(*urls: str) -> AsyncIterator[Nodes]:
     async with aiohttp.ClientSession() as session:
-        yield Nodes(session, urls, "--cluster")
+        yield Nodes(session, node_urls(urls, "--cluster"), "--cluster")
 
 
 async def ask(nodes: Nodes, *, repeatable: bool = True) -> Answer:

@@ -46,7 +46,7 @@ Convert = Callable[[Any], Outcome]
 
 _NEVER = -1
 _LARGEST = 32 * 1024 * 1024
-"""Bytes of a message that Restate 1.7 takes with its default configuration. The embedded engine has an option, and refuses by itself."""
+"""Bytes of a message that Restate 1.7 takes with its default configuration. The embedded engine has an option, and says it."""
 _NOW_RETRY = _PATIENT = RetryPolicy()
 _PATIENCE = 1000
 """Awaits of a handler after its attempt is over, each of which raises; more than cleaning up takes."""
@@ -91,6 +91,7 @@ class Attempt:
         self._connected = True
         self._misuse: BaseException | None = None
         self._on_cluster = is_invocation_id(self.id)
+        self._largest = _LARGEST if self._on_cluster else machine.message_limit
 
     # --- the driver
 
@@ -322,13 +323,13 @@ class Attempt:
     # --- checks: what the engine refuses would fail the attempt again and again
 
     def check_size(self, what: str, size: int) -> None:
-        """Refuses what a cluster takes for no message.
+        """Refuses what the engine takes for no message.
 
         Raises:
             TerminalError: RESOURCE_EXHAUSTED.
         """
-        if self._on_cluster:
-            check_size(what, size, _LARGEST)
+        if self._largest is not None:
+            check_size(what, size, self._largest)
 
     def _check_invocation_id(self, id: object) -> None:
         known = isinstance(id, str) and (is_invocation_id(id) if self._on_cluster else parse_invocation_id(id) is not None)

@@ -28,6 +28,7 @@ from restate.vm import (
     Suspended,
 )
 
+from ..engine.remote.transport import MESSAGE_LIMIT
 from ..errors import Code, TerminalError
 from ..journal import entries
 from ..journal.entries import Outcome
@@ -82,6 +83,9 @@ class Machine:
         self.invocation_id = invocation.invocation_id
         self.key = invocation.key
         self.headers: list[tuple[str, str]] = invocation.headers
+        limit = context.attempt_headers.get(MESSAGE_LIMIT, "")
+        self.message_limit = int(limit) if limit.isascii() and limit.isdigit() else None
+        """Bytes that a message may have, where the engine says it."""
 
     # --- input and output
 

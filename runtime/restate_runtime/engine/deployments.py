@@ -21,7 +21,7 @@ from .registry import BoundMethod, HostedService, Registry
 from .remote.discovery import Discovered
 from .remote.hosting import Deployment, RemoteService, load_deployment, make_deployment
 
-__all__ = ["Deployments", "Discover"]
+__all__ = ["Deployments", "Discover", "hosts_something_else"]
 
 _LOG = logging.getLogger("restate_runtime.remote")
 
@@ -31,6 +31,14 @@ Discover = Callable[[str, bool], Awaitable[Discovered]]
 
 Row = tuple[str, str, int, bytes]
 """A deployment as it is kept: its id, URL, time and `Deployment.stored`."""
+
+
+def hosts_something_else(url: str, id: str) -> TerminalError:
+    """What whoever registers an endpoint again is told, without `force`."""
+    return TerminalError(
+        f"{url} is registered as {id} and hosts something else now: serve each version at a URL of its own, or give --force",
+        Code.ALREADY_EXISTS,
+    )
 
 
 class Deployments:
@@ -107,10 +115,7 @@ class Deployments:
         if before is not None and _same(before, deployment) and (not force or self._is_newest(before)):
             return before, False
         if before is not None and not force:
-            raise TerminalError(
-                f"{url} is registered as {before.id} and hosts something else now: serve each version at a URL of its own, or give --force",
-                Code.ALREADY_EXISTS,
-            )
+            raise hosts_something_else(url, before.id)
         for service in deployment.services.values():
             self._check(service, force)
         self._all[deployment.id] = deployment

@@ -11,7 +11,7 @@ import aiohttp
 
 from ...errors import Code, TerminalError
 from ...statuses import code_of
-from .nodes import Answer, Nodes
+from .nodes import Answer, Nodes, node_urls
 
 __all__ = ["Cluster", "literal", "part"]
 
@@ -43,6 +43,7 @@ class Cluster:
     """
 
     def __init__(self, ingress: Sequence[str], admin: Sequence[str]) -> None:
+        ingress, admin = node_urls(ingress, "--cluster"), node_urls(admin, "--cluster-admin")
         # A result that is waited for holds a connection: there is no bound on their number.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...admin.registration import registration
 from ...descriptors import ServiceKind
+from ...engine.deployments import hosts_something_else
 from ...engine.idempotency import kept_by_service
 from ...engine.options import Options
 from ...engine.protocol import Submission
@@ -283,20 +284,28 @@ class ClusterEngine:
 
     async def register_deployment(self, url: str, *, force: bool = False, http1: bool = False) -> dict[str, Any]:
         """Registers an endpoint at the cluster, which has to reach it under this URL, or a function's version by its ARN."""
-        answer = await self._cluster.ask_admin("POST", "/deployments", registration(url, force=force, http1=http1))
+        status, found = await self._register(registration(url, force=force, http1=http1))
+        id = found["id"]
+        if status == 200 and not force:  # it is registered, and the cluster did not look at it again
+            _, now = await self._register(registration(url, force=True, http1=http1) | {"dry_run": True})
+            if _hosted(now) != _hosted(found):
+                raise hosts_something_else(url, id)
+        await self._cluster.agree(f"/deployments/{part(id)}", lambda answer: answer.status != 404)
+        await self.refresh()
+        row = next((row for row in await self.inspector.deployments() if row["id"] == id), None)
+        if row is None:
+            raise TerminalError(f"the deployment {id} has gone again", Code.NOT_FOUND)
+        return row | {"created": status == 201 or force}  # with force it is read anew, and the cluster does not say what changed
+
+    async def _register(self, body: Mapping[str, Any]) -> tuple[int, Any]:
+        answer = await self._cluster.ask_admin("POST", "/deployments", body)
         if answer.status in (404, 409):
             raise TerminalError(answer.message, Code.FAILED_PRECONDITION)
         if 400 <= answer.status <= 500:
             raise RuntimeFault("RT0601", answer.message)
         if answer.status > 500:
             raise self._cluster.refusal(answer)
-        id = answer.json()["id"]
-        await self._cluster.agree(f"/deployments/{part(id)}", lambda answer: answer.status != 404)
-        await self.refresh()
-        row = next((row for row in await self.inspector.deployments() if row["id"] == id), None)
-        if row is None:
-            raise TerminalError(f"the deployment {id} has gone again", Code.NOT_FOUND)
-        return row | {"created": answer.status == 201 or force}  # with force it is read anew, and the cluster does not say what changed
+        return answer.status, answer.json()
 
     async def remove_deployment(self, id: str, *, force: bool = False) -> None:
         """Forgets a deployment."""
@@ -311,6 +320,14 @@ class ClusterEngine:
         await self._cluster.admin("DELETE", f"{path}?force=true")
         await self._cluster.agree(path, lambda answer: answer.status != 200)
         await self.refresh()
+
+
+def _hosted(registered: Any) -> dict[str, Any]:
+    """What an answer to a registration says of the endpoint itself; the rest is the cluster's, or set there."""
+    return {
+        service["name"]: (service["ty"], service.get("metadata"), {handler["name"]: handler["ty"] for handler in service["handlers"]})
+        for service in registered["services"]
+    }
 
 
 def _same(settled: tuple[str, bytes], verb: str, body: bytes) -> bool:

@@ -17,7 +17,7 @@ from yarl import URL
 from ...errors import RuntimeFault
 from ...retry import RetryPolicy
 
-__all__ = ["Answer", "Nodes"]
+__all__ = ["Answer", "Nodes", "node_urls"]
 
 _PATIENCE = RetryPolicy(max_interval=timedelta(seconds=1), max_duration=timedelta(seconds=10))
 """A cluster may have no leader for a while: electing one took Restate 1.7 about three seconds."""
@@ -46,6 +46,22 @@ class Answer:
         return message if isinstance(message, str) else self.body.decode(errors="replace")[:500] or f"HTTP status {self.status}"
 
 
+def node_urls(urls: Sequence[str], option: str) -> list[str]:
+    """The URLs without a slash at their ends.
+
+    Args:
+        option: of the command line, that they come from.
+
+    Raises:
+        RuntimeFault: RT0002, one of them is no URL.
+    """
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise RuntimeFault("RT0002", f"{option}: '{url}' is no URL: write one such as http://127.0.0.1:8080")
+    return [url.rstrip("/") for url in urls]
+
+
 class _Unreached(ConnectionError):
     """Nothing was sent."""
 
@@ -55,16 +71,13 @@ class Nodes:
 
     Args:
         session: makes the requests.
-        urls: one for each node that is known.
+        urls: one for each node that is known, as `node_urls` gives them.
         option: of the command line, that they come from.
-
-    Raises:
-        RuntimeFault: RT0002, one of them is no URL.
     """
 
     def __init__(self, session: aiohttp.ClientSession, urls: Sequence[str], option: str) -> None:
         self._session = session
-        self._urls = [_checked(url, option) for url in urls]
+        self._urls = list(urls)
         self._option = option
         self._first = 0
 
@@ -169,10 +182,3 @@ class Nodes:
                 f"the connection to the Restate cluster at {base} ({self._option}) broke before there was an answer "
                 f"({str(error) or type(error).__name__}); a retry under the same idempotency key is safe"
             ) from None
-
-
-def _checked(url: str, option: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise RuntimeFault("RT0002", f"{option}: '{url}' is no URL: write one such as http://127.0.0.1:8080")
-    return url.rstrip("/")

@@ -20,7 +20,7 @@ from .frames import JOURNAL_MISMATCH, Frame, MessageType, ProtocolError, Version
 from .hosting import Deployment, RemoteMethod
 from .messages import Messages
 from .translate import Payloads, Translator, completions, storable_ms, wait_of, wire_key
-from .transport import EndpointError, Problem, Stream
+from .transport import MESSAGE_LIMIT, EndpointError, Problem, Stream
 
 if TYPE_CHECKING:
     from .driver import RemoteDriver
@@ -87,7 +87,8 @@ class RemoteAttempt:
 
     async def _converse(self) -> None:
         target = self.invocation.target
-        stream = await self._driver.client.open(self.deployment.address, target.service, target.method, self.version)
+        headers = {MESSAGE_LIMIT: str(self._driver.message_limit)}
+        stream = await self._driver.client.open(self.deployment.address, target.service, target.method, self.version, headers)
         if self.dead:
             stream.reset()
             return

@@ -198,6 +198,11 @@ class RemoteDriver:
         _LOG.warning("[%s] %s: attempt %d failed: %s%s", invocation.target, invocation_id(invocation.id), invocation.attempt, text, trace)
 
     @property
+    def message_limit(self) -> int:
+        """Bytes that a value, a request or a response may have."""
+        return self._options.max_message_size
+
+    @property
     def suspend_always(self) -> bool:
         """Whether attempts are asked to suspend at every await."""
         return self._options.always_suspend or self._stopping

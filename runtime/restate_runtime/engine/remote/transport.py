@@ -11,7 +11,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from .frames import Frame, Version
 
-__all__ = ["Address", "Client", "EndpointError", "Problem", "Response", "Stream"]
+__all__ = ["MESSAGE_LIMIT", "Address", "Client", "EndpointError", "Problem", "Response", "Stream"]
+
+MESSAGE_LIMIT = "x-restate-message-limit"
+"""The header of an attempt that tells our own endpoints how many bytes a message may have: what is larger fails where it is given."""
 
 # With its version, or an alias: what has begun stays with its code, and what is called $LATEST changes under it.
 _FUNCTION = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+")
