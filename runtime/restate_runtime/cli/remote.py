@@ -22,7 +22,8 @@ __all__ = ["REFUSED", "Admin", "Answer", "admin_option", "check_json", "data_dir
 DEFAULT_ADMIN = "http://127.0.0.1:9070"
 REFUSED = "RT0502"
 """The fault of what a runtime was asked for, and did not do."""
-_TIMEOUT_S = 30
+_TIMEOUT_S = 40
+"""Longer than a runtime asks an endpoint that is registered: what it says of that comes first."""
 _TYPES = {"Service": "SERVICE", "VirtualObject": "VIRTUAL_OBJECT", "Workflow": "WORKFLOW"}
 
 admin_option = click.option(
