@@ -149,6 +149,27 @@ async def test_the_same_key_with_another_request_is_refused(caller: Outer, key: 
     assert (await counter.get(CounterKey(name=key))).value == 1
 
 
+@script
+async def uses_a_key_for_something_else(ctx: Any, key: str) -> str:
+    counter = CounterClient(ctx)
+    await counter.add(AddRequest(name=key, amount=1), idempotency_key=key)
+    try:
+        handle = counter.add.in_background(AddRequest(name=key, amount=2), idempotency_key=key)
+        handle.cancel()
+        await handle.result()
+    except TerminalError as error:
+        return error.code.name
+    return "taken"
+
+
+@pytest.mark.rule("R22")
+@pytest.mark.not_on("cluster", "cluster-http1", "gateway", "three-nodes", reason="a cluster does not compare requests: docs/scaling.md")
+async def test_the_same_key_with_another_request_in_the_background(caller: Outer, key: str) -> None:
+    """Where the handler is at an endpoint, its handle tells it."""
+    assert await play(caller, uses_a_key_for_something_else, key) == "ALREADY_EXISTS"
+    assert (await CounterClient(caller).get(CounterKey(name=key))).value == 1
+
+
 @pytest.mark.rule("R3")
 async def test_empty_requests_and_responses(caller: Outer, key: str) -> None:
     ledger = LedgerClient(caller)
@@ -202,6 +223,19 @@ async def test_a_delayed_call_waits_for_its_time(caller: Outer, key: str) -> Non
     await handle.cancel()
     assert await reached(handle, "completed") == "completed"
     assert (await CounterClient(caller).get(CounterKey(name=key))).value == 0
+
+
+@script
+async def cancels_at_once(ctx: Any, key: str) -> None:
+    send(ctx, takes_a_nap, key=key).cancel()
+
+
+@pytest.mark.smoke
+@pytest.mark.rule("R5")
+async def test_a_handle_is_cancelled_before_its_id_is_there(caller: Outer, key: str) -> None:
+    """The handler has ended by then."""
+    await play(caller, cancels_at_once, key)
+    assert (await CounterClient(caller).get(CounterKey(name=key), timeout=60)).value == 0, "the key is free"
 
 
 @script

@@ -16,13 +16,13 @@ from .fixtures.make import make
 from .test_released import opens_and_carries_on
 
 # Columns of `invocation` that a version brought.
-_COLUMNS = {2: ("shared",), 3: ("deployment", "protocol", "retries", "retries_ms", "retries_length")}
+_COLUMNS = {2: ("shared",), 3: ("deployment", "protocol", "retries", "retries_ms", "retries_length"), 4: ("cancelling",)}
 
 
 def downgrade(database: Path, version: int) -> None:
     """Makes of a stopped runtime's file what an earlier version wrote: nothing in it is newer."""
     with sqlite3.connect(database) as connection:
-        kept = 1 if version >= 2 else 0  # `shared`
+        kept = sum(len(columns) for since, columns in _COLUMNS.items() if since <= version)
         for row in connection.execute("SELECT * FROM invocation").fetchall():
             crc = invocation_crc(row[:_CRC], (*row[_CRC + 1 : _CRC + 1 + kept], *_LATER[kept:]))
             connection.execute("UPDATE invocation SET crc = ? WHERE seq = ?", (crc, row[0]))

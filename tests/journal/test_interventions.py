@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from restate_runtime.journal.core import step
-from restate_runtime.journal.effects import Abandon, Deliver, DropSubscriber, PutNotification, StartAttempt, StillWaits
+from restate_runtime.journal.effects import Abandon, Deliver, DropSubscriber, PutInvocation, PutNotification, StartAttempt, StillWaits
 from restate_runtime.journal.entries import (
     CANCEL,
     CANCEL_INDEX,
@@ -94,10 +94,10 @@ def test_a_cancellation_is_a_notification_like_any_other() -> None:
     world = World()
     running = admit(world, CART)
     found = effects(world, Cancel(running.seq))
-    assert found == [PutNotification(running.seq, 0, Signal(CANCEL_INDEX, CANCELLED)), Deliver(running.seq, CANCEL)]
+    assert found == [PutInvocation(running), PutNotification(running.seq, 0, Signal(CANCEL_INDEX, CANCELLED)), Deliver(running.seq, CANCEL)]
     assert effects(world, Cancel(running.seq)) == [], "until it has been seen, another one adds nothing"
-    assert effects(world, CancelTaken(running.seq, running.token)) == []
-    assert len(effects(world, Cancel(running.seq))) == 2
+    assert effects(world, CancelTaken(running.seq, running.token)) == [PutInvocation(running)]
+    assert len(effects(world, Cancel(running.seq))) == 3
     assert running.journal is not None
     assert running.journal.cancels == [0, 1]
 
@@ -161,6 +161,32 @@ def test_what_has_not_begun_ends_at_once(status: str) -> None:
     if behind is not None:
         assert world.state.lanes["Level1", "key1"].holder == behind.seq
     world.drain()
+
+
+@pytest.mark.rule("R15")
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_turns_out_not_to_have_begun_ends(seen: bool) -> None:
+    """It was on its way to an endpoint that cannot be reached."""
+    world = World()
+    new = admit(world, CART)
+    world.send(Cancel(new.seq))
+    assert new.status is Status.RUNNING
+    if seen:
+        world.send(CancelTaken(new.seq, new.token))
+    world.send(AttemptFailed(new.seq, new.token, "nobody there", POLICY, began=False))
+    assert new.status is Status.COMPLETED
+    assert new.outcome_failure == CANCELLED
+
+
+@pytest.mark.rule("R15")
+def test_one_that_has_begun_goes_on_with_its_compensation() -> None:
+    world = World()
+    begun = admit(world, CART)
+    issue(world, begun, Sleep(1, world.now + 1_000_000))
+    world.send(AttemptFailed(begun.seq, begun.token, "lost", POLICY))
+    world.send(Cancel(begun.seq))
+    world.send(AttemptFailed(begun.seq, begun.token, "nobody there", POLICY, began=False))
+    assert begun.status is not Status.COMPLETED
 
 
 @pytest.mark.rule("R15")

@@ -24,10 +24,12 @@ T = MessageType
 END = (T.OUTPUT, wire.OutputCommand(value=wire.Value(content=b"done"))), (T.END, wire.End())
 
 
-def send(target: str, key: str, request: Message | bytes, completion_id: int = 1) -> tuple[MessageType, Any]:
+def send(
+    target: str, key: str, request: Message | bytes, completion_id: int = 1, idempotency_key: str | None = None
+) -> tuple[MessageType, Any]:
     service, _, method = target.partition("/")
     body = request if isinstance(request, bytes) else request.SerializeToString()
-    command = wire.OneWayCallCommand(service_name=service, handler_name=method, key=key, parameter=body)
+    command = wire.OneWayCallCommand(service_name=service, handler_name=method, key=key, parameter=body, idempotency_key=idempotency_key)
     command.invocation_id_notification_idx = completion_id
     return T.ONE_WAY_CALL, command
 
@@ -111,7 +113,8 @@ async def test_a_request_that_is_none(tmp_path: Path) -> None:
         replayed = endpoint.attempts["calls"][1]
         (result,) = [frame.message for frame in replayed if frame.type is T.CALL_COMPLETION]
         assert "the request is no sample.v1.Text" in result.failure.message
-        assert not runtime.inspector.invocations(service="sample.v1.Echo")
+        (row,) = runtime.inspector.invocations(service="sample.v1.Echo")
+        assert row["status"] == "completed", "it has an id, and has failed"
 
 
 @pytest.mark.rule("R20")
@@ -143,3 +146,52 @@ async def test_a_service_that_moves_to_an_endpoint(tmp_path: Path) -> None:
     async with app(script).start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
         await runtime.resume(id)
         assert (await runtime.invocation(id).result()).text == "done"
+
+
+@pytest.mark.rule("R19")
+@pytest.mark.rule("R22")
+async def test_a_repeat_finds_it_under_the_key_that_its_service_knows(tmp_path: Path) -> None:
+    add, append = AddRequest(name="k", amount=1), Text(text="a")
+    answers = {
+        "adds": [frames(send("sample.v1.Counter/Add", "", add, idempotency_key="early"), *END)],
+        "appends": [frames(send("sample.v1.Ledger/Append", "_", append, idempotency_key="early"), *END)],
+    }
+    async with hostile(answers) as endpoint:
+        ids = await run(endpoint, tmp_path)
+        async with app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+            for id in ids.values():
+                await until_status(runtime, id, "completed")
+            again = CounterClient(runtime).add.in_background(add, idempotency_key="early")
+            assert await again.invocation_id() == ids["adds"]
+            assert await LedgerClient(runtime).append.in_background(append, idempotency_key="early").invocation_id() == ids["appends"]
+            with pytest.raises(TerminalError, match="was used with another request before"):
+                await CounterClient(runtime).add(AddRequest(name="k", amount=2), idempotency_key="early")
+    assert examine(tmp_path / "data") == []
+
+
+@pytest.mark.rule("R45")
+async def test_a_background_call_that_cannot_be_made_is_there_and_says_why(tmp_path: Path) -> None:
+    """Its handler has gone on by then, and has its id."""
+    add = "sample.v1.Counter/Add"
+    refused = {
+        "none": (send(add, "k", b"\xff\xff\xff"), "INVALID_ARGUMENT"),
+        "empty key": (send(add, "", b""), "INVALID_ARGUMENT"),
+        "used": (send(add, "k", AddRequest(name="k", amount=2), idempotency_key="once"), "ALREADY_EXISTS"),
+    }
+    answers = {f"h{number}": [frames(command, *END)] for number, (command, _) in enumerate(refused.values())}
+    async with hostile(answers) as endpoint, app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+        await runtime.register_deployment(endpoint.url, http1=True)
+        first = CounterClient(runtime).add.in_background(AddRequest(name="k", amount=1), idempotency_key="once")
+        assert (await first.result()).value == 1
+        for name, (what, (_, code)) in zip(answers, refused.items(), strict=True):
+            caller = await runtime.method(f"S/{name}").in_background(b"").invocation_id()
+            await until_status(runtime, caller, "completed")
+            (row,) = [row for row in runtime.inspector.invocations() if row["invoked_by_id"] == caller]
+            handle = runtime.invocation(row["id"])
+            assert await handle.status() == "completed", what
+            with pytest.raises(TerminalError) as caught:
+                await handle.result()
+            assert caught.value.code.name == code, what
+        again = CounterClient(runtime).add.in_background(AddRequest(name="k", amount=1), idempotency_key="once")
+        assert await again.invocation_id() == await first.invocation_id()
+    assert examine(tmp_path / "data") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 from collections.abc import AsyncIterator
@@ -14,13 +15,15 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from sample.v1.sample_pb2 import Text
+from sample.v1.sample_restate import EchoClient
 
 from dev.restate import wire_pb2 as wire
 from restate_runtime import Code, TerminalError
 from restate_runtime.app import bare_app
 from restate_runtime.engine.remote.frames import Frame, MessageType
 
-from ..durability.harness import milliseconds, until, until_status
+from ..durability.harness import app, milliseconds, until, until_status
 from .conftest import OPTIONS
 from .hostile import Hostile, frames, hostile
 
@@ -246,3 +249,64 @@ async def test_thousands_of_attempts_leave_nothing_behind(tmp_path: Path) -> Non
         assert after[1] <= before[1] + 5
         for handle in handles:
             await handle.kill()
+
+
+async def test_without_a_conversation_the_time_until_it_is_asked_counts_too(tmp_path: Path) -> None:
+    """Over HTTP/1.1 nobody is asked to suspend: what runs for longer than abort_timeout is not stuck."""
+
+    async def slow(request: web.Request, _: list[Frame]) -> web.Response:
+        await asyncio.sleep(0.3)
+        return web.Response(body=DONE, headers={"content-type": request.headers["content-type"]})
+
+    times = {"inactivity_timeout": milliseconds(60_000), "abort_timeout": milliseconds(20)}
+    async with hostile({"slow": slow}) as endpoint, running(tmp_path, endpoint, **times) as runtime:
+        assert await runtime.method("S/slow")(b"") == b"done"
+        assert len(endpoint.attempts["slow"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("type", "sent"),
+    [("application/json; charset=utf-8", "application/json; charset=utf-8"), ("text/x\r\ny: z", "application/octet-stream")],
+)
+async def test_content_types_of_responses(tmp_path: Path, type: str, sent: str) -> None:
+    async with hostile({"ok": [DONE]}) as endpoint:
+        for service in endpoint.manifest["services"]:
+            service["handlers"] = [{"name": "ok", "output": {"contentType": type}}]
+        async with running(tmp_path, endpoint, ingress="127.0.0.1:0") as runtime, aiohttp.ClientSession(runtime.ingress_url) as session:
+            async with session.post("/restate/call/S/ok") as response:
+                assert (response.status, response.headers["content-type"], await response.read()) == (200, sent, b"done")
+            async with session.post("/restate/send/S/ok") as response:
+                id = (await response.json())["invocationId"]
+            async with session.get(f"/restate/invocation/{id}/attach") as response:
+                assert (response.status, response.headers["content-type"]) == (200, sent)
+
+
+@pytest.mark.rule("R34")
+@pytest.mark.parametrize("verb", ["resolve", "reject"])
+async def test_an_awakeable_that_an_sdk_has_settled_is_settled_once_more(tmp_path: Path, verb: str) -> None:
+    """In bytes, or with a code of its own: what counts is what was said."""
+    given: dict[str, str] = {}
+
+    async def waits(ctx: Any, _: str) -> str:
+        awakeable = ctx.awakeable(str)
+        given["id"] = awakeable.id
+        return await awakeable
+
+    async def settles(request: web.Request, _: list[Frame]) -> web.Response:
+        result = {"value": wire.Value(content=b'"no"')} if verb == "resolve" else {"failure": wire.Failure(code=500, message="no")}
+        command = wire.CompleteAwakeableCommand(awakeable_id=given["id"], **result)
+        body = frames((T.COMPLETE_AWAKEABLE, command), SUCCESS, END)
+        return web.Response(body=body, headers={"content-type": request.headers["content-type"]})
+
+    async with hostile({"settles": settles}) as endpoint, app(waits).start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+        await runtime.register_deployment(endpoint.url, http1=True)
+        waiting = EchoClient(runtime).script.in_background(Text(text=""))
+        await until(lambda: "id" in given)
+        assert await runtime.method("S/settles")(b"") == b"done"
+        settle: Any = runtime.resolve_awakeable if verb == "resolve" else runtime.reject_awakeable
+        await settle(given["id"], "no")
+        with pytest.raises(TerminalError) as caught:
+            await settle(given["id"], "yes")
+        assert caught.value.code is Code.ALREADY_EXISTS
+        with contextlib.suppress(TerminalError):
+            assert (await waiting.result()).text == "no"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import hashlib
 import time
@@ -243,11 +244,11 @@ class Attempt:
     async def _run(self, handler: Callable[[Attempt], Awaitable[bytes]]) -> None:
         current_handler.set(self)
         try:
-            self.outcome = Success(Value("", await handler(self)))
-            if not self.dead:
+            outcome = await self._outcome_of(handler)
+            await self._follow_ids()
+            self.outcome = outcome
+            if not self.dead and isinstance(outcome, Success):
                 self._warn_of_unawaited()
-        except TerminalError as error:
-            self.outcome = Failure(error.code.value, storable(error.message))
         except (Abandoned, asyncio.CancelledError):
             pass
         except (KeyboardInterrupt, GeneratorExit):
@@ -258,6 +259,18 @@ class Attempt:
                 self.host.report_failure(self, error)
         finally:
             self._changed.set()
+
+    async def _outcome_of(self, handler: Callable[[Attempt], Awaitable[bytes]]) -> Outcome:
+        try:
+            return Success(Value("", await handler(self)))
+        except TerminalError as error:
+            return Failure(error.code.value, storable(error.message))
+
+    async def _follow_ids(self) -> None:
+        """What the handler asked of calls whose ids were still on their way when it ended is asked before the invocation ends."""
+        while self._after and not self.dead:
+            with contextlib.suppress(TerminalError):  # a cancellation comes too late
+                await DurableFuture(self, next(iter(self._after)), lambda: None)
 
     def _warn_of_unawaited(self) -> None:
         for leaf, what in self._unawaited:

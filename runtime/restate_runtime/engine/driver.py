@@ -113,8 +113,18 @@ class Driver:
         except TerminalError as error:
             self.step(Issue(invocation.seq, invocation.token, Output(Failure(error.code.value, error.message))))
         else:
-            self.step(Readdress(invocation.seq, invocation.token, key))
+            self.step(Readdress(invocation.seq, invocation.token, key, self._known_under(invocation, key)))
         return True
+
+    def _known_under(self, invocation: Invocation, key: str | None) -> bytes | None:
+        """The digest of its request, where nobody has its idempotency key under the other key."""
+        if invocation.idempotency_key is None:
+            return None
+        target = invocation.target
+        before, there = (
+            self._shell.idempotent((target.service, target.method, known or "", invocation.idempotency_key)) for known in (target.key, key)
+        )
+        return before[1] if before is not None and there is None else None
 
     def deliver(self, seq: int, ref: Ref) -> None:
         """A result arrived for a handler in memory."""

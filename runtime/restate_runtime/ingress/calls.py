@@ -191,7 +191,8 @@ async def answer(
 def encoder(method: HostedMethod, kind: str, headers: Mapping[str, str]) -> Callable[[bytes], web.Response]:
     """What makes a response of that content type out of a result; a service without a .proto has its own."""
     if method.descriptor is None:
-        return lambda payload: web.Response(body=payload, content_type=method.content_type, headers=headers)
+        typed = {**headers, "content-type": method.content_type}  # with its parameters, where it has any
+        return lambda payload: web.Response(body=payload, headers=typed)
     if kind != JSON:
         return lambda payload: web.Response(body=payload, content_type=kind, headers=headers)
     wire = method.descriptor.response_codec.wire

@@ -158,6 +158,7 @@ def _create(state: State, event: Issue, command: Call | OneWayCall, awaited: int
         idempotency_key=command.idempotency_key if event.idempotency_key is None else event.idempotency_key,
         request_digest=event.request_digest,
         retention_ms=event.retention_ms,
+        refusal=event.refusal,
     )
 
 

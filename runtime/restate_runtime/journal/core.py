@@ -13,7 +13,7 @@ from ..errors import Code
 from ..retry import OnExhausted
 from .commands import issue
 from .effects import DropAction, DropTimer, Effect, PutAction, StartAction
-from .entries import CANCEL, Completion, Failure, Signal
+from .entries import CANCEL, CANCELLED, Completion, Failure, Signal
 from .events import (
     ActionEnded,
     ActionFailed,
@@ -42,7 +42,7 @@ from .events import (
     Suspend,
     Tick,
 )
-from .interventions import cancel, kill, pause_requested, refuse_call, share
+from .interventions import cancel, kill, never_reached, pause_requested, refuse_call, share
 from .lifecycle import (
     MISSING,
     NOTHING,
@@ -136,13 +136,14 @@ def step(state: State, event: Event, now: int) -> list[Effect]:
         case Readdress():
             invocation = _current(state, event.seq, event.token)
             if invocation is not None:
-                readdress(state, invocation, event.key, now, out)
+                readdress(state, invocation, event, now, out)
         case Cancel():
             cancel(state, state.invocations[event.seq], now, out)
         case CancelTaken():
             invocation = _current(state, event.seq, event.token)
             if invocation is not None:
                 invocation.cancelling = False
+                put(invocation, now, out)  # after a crash, too, another one counts
         case Kill():
             kill(state, state.invocations[event.seq], now, out)
         case PauseRequested():
@@ -224,6 +225,9 @@ def _attempt_failed(state: State, event: AttemptFailed, now: int, out: list[Effe
         _count_retry(invocation, now)
     else:
         invocation.attempt -= 1  # its next one is still this one
+        if never_reached(invocation) and invocation.journal is not None and CANCEL in invocation.journal.arrivals:
+            complete(state, invocation, CANCELLED, now, out)
+            return
     if delay is None:
         invocation.failures += 1
         delay = event.policy.delay_ms(invocation.failures, now - invocation.started_ms)

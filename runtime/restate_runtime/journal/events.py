@@ -85,6 +85,7 @@ class Issue(msgspec.Struct, gc=False):
         existing: what the command's idempotency key, the id or the promise that it names leads to; a promise has an outcome only.
         payload: the request as the callee gets it, where that is not what the handler gave.
         idempotency_key: the one that the callee gets, where the handler gave none.
+        refusal: why a call cannot be made, where its handler has gone on already: the callee ends with it at once.
     """
 
     seq: int
@@ -95,6 +96,7 @@ class Issue(msgspec.Struct, gc=False):
     retention_ms: int = 0
     payload: bytes | None = None
     idempotency_key: str | None = None
+    refusal: Failure | None = None
 
 
 class ActionWanted(msgspec.Struct, gc=False):
@@ -152,11 +154,16 @@ class HandlerMissing(msgspec.Struct, gc=False):
 
 
 class Readdress(msgspec.Struct, gc=False):
-    """An invocation that has not begun was made before its service was hosted, under a key that the service knows as another one."""
+    """An invocation that has not begun was made before its service was hosted, under a key that the service knows as another one.
+
+    Attributes:
+        request_digest: of its request, where its idempotency key is to be found under the other key as well.
+    """
 
     seq: int
     token: int
     key: str | None
+    request_digest: bytes | None = None
 
 
 class Pause(msgspec.Struct, gc=False):

@@ -11,7 +11,7 @@ from .events import RefuseCall
 from .lifecycle import again, complete, notify, pause, put
 from .model import Invocation, State, Status
 
-__all__ = ["cancel", "gives_up", "kill", "pause_requested", "refuse_call", "share"]
+__all__ = ["cancel", "gives_up", "kill", "never_reached", "pause_requested", "refuse_call", "share"]
 
 
 def cancel(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
@@ -21,6 +21,7 @@ def cancel(state: State, invocation: Invocation, now: int, out: list[Effect]) ->
         return
     if not invocation.cancelling:
         invocation.cancelling = True
+        put(invocation, now, out)
         notify(state, invocation, Signal(CANCEL_INDEX, CANCELLED), now, out)
     if invocation.status is Status.BACKING_OFF:
         again(state, invocation, now, out)  # else it would see it late
@@ -33,9 +34,14 @@ def _is_new(invocation: Invocation) -> bool:
         case Status.READY:
             return not invocation.started_ms
         case Status.BACKING_OFF:
-            return not invocation.attempt and invocation.command_count == 1  # its handler was never reached
+            return never_reached(invocation)
         case _:
             return False
+
+
+def never_reached(invocation: Invocation) -> bool:
+    """Whether no attempt of one that is between two of them came to its handler."""
+    return not invocation.attempt and invocation.command_count == 1
 
 
 def gives_up(state: State, callee: Invocation, caller: Invocation) -> bool:

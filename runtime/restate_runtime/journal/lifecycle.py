@@ -19,6 +19,7 @@ from .effects import (
     StillWaits,
 )
 from .entries import CANCEL, Command, Completion, Failure, Input, Notification, Outcome, Output, Success, Target
+from .events import Readdress
 from .model import Invocation, Journal, Lane, LaneKey, State, Status, TimerKind
 from .waits import settle
 
@@ -78,8 +79,9 @@ def create(
     idempotency_key: str | None = None,
     request_digest: bytes = b"",
     retention_ms: int = 0,
+    refusal: Failure | None = None,
 ) -> Invocation:
-    """A new invocation, in its inbox unless it is not yet due."""
+    """A new invocation, in its inbox unless it is not yet due, or over where it was refused: then its idempotency key is not taken."""
     seq = state.next_seq
     state.next_seq = seq + 1
     first = Input(payload, headers or {})
@@ -92,7 +94,7 @@ def create(
         due_ms=due_ms,
         journal=Journal([first], []),
         command_count=1,
-        idempotency_key=idempotency_key,
+        idempotency_key=idempotency_key if refusal is None else None,
         retention_ms=retention_ms,
         invoker=invoker,
         parent=parent,
@@ -102,9 +104,11 @@ def create(
     state.invocations[seq] = invocation
     state.by_id[id] = seq
     out.append(PutCommand(seq, 0, first))
-    if idempotency_key is not None:
+    if invocation.idempotency_key is not None:
         out.append(PutIdempotency(invocation, request_digest))
-    if due_ms > now:
+    if refusal is not None:
+        complete(state, invocation, refusal, now, out)
+    elif due_ms > now:
         state.add_timer(due_ms, TimerKind.START, seq)
         put(invocation, now, out)
     else:
@@ -291,13 +295,15 @@ def _admit_ready(state: State, now: int, out: list[Effect]) -> None:
             start(state, invocation, now, out)
 
 
-def readdress(state: State, invocation: Invocation, key: str | None, now: int, out: list[Effect]) -> None:
+def readdress(state: State, invocation: Invocation, event: Readdress, now: int, out: list[Effect]) -> None:
     """It goes to the inbox of another key, before anything of it has run."""
     before = lane_key(invocation.target)
     leave_memory(state, invocation, now, out)
     target = invocation.target
-    invocation.target = Target(target.service, target.method, key, target.shared)
-    out.append(PutKey(invocation.seq, key))
+    invocation.target = Target(target.service, target.method, event.key, target.shared)
+    out.append(PutKey(invocation.seq, event.key))
+    if event.request_digest is not None:
+        out.append(PutIdempotency(invocation, event.request_digest))
     enter(state, invocation, now, out)
     waits_for_turn(invocation, out)
     if before is not None:

@@ -53,6 +53,8 @@ class RemoteAttempt:
         self._translator = Translator(Payloads(sealed=method.sealed), messages, driver.target_of, driver.new_id)
         self._durable = len(journal.notifications)
         self._told = 0
+        self._replayed = 0
+        self._converses = False
         self._started = False
         self._begun = False
         self._ended = False
@@ -128,7 +130,7 @@ class RemoteAttempt:
             if isinstance(notification, entries.Completion):
                 self._unfinished.discard(notification.completion_id)
             frames.append(self._translator.notification(notification, self._types))
-        self._told = len(known)
+        self._told = self._replayed = len(known)
         now_ms = self._driver.now_ms()
         retries = invocation.retries if invocation.retries_length == len(journal.commands) + len(journal.notifications) else 0
         start = wire.Start(
@@ -147,7 +149,8 @@ class RemoteAttempt:
         self._started = True
         if CANCEL in journal.arrivals:
             self._driver.step(CancelTaken(invocation.seq, self.token))
-        if not stream.bidirectional or not self.deployment.bidirectional or self._driver.suspend_always:
+        self._converses = stream.bidirectional and self.deployment.bidirectional
+        if not self._converses or self._driver.suspend_always:
             self.half_close()
         else:
             self._flush()
@@ -210,7 +213,8 @@ class RemoteAttempt:
         unknown = [ref for ref in wait.leaves() if isinstance(ref, int) and ref > 0 and ref not in self._types]
         if unknown or not any(True for _ in wait.leaves()):
             raise ProtocolError(f"a suspension that waits for {unknown or 'nothing'}")
-        self._driver.step(Suspend(self.invocation.seq, self.token, wait, self._told))
+        # An endpoint that stops suspends by itself, and may not have read what it was sent meanwhile.
+        self._driver.step(Suspend(self.invocation.seq, self.token, wait, self._replayed))
         self._driver.suspended(self.invocation)
 
     def _take_error(self, error: wire.Error) -> None:
@@ -314,10 +318,17 @@ class RemoteAttempt:
     def _rest(self) -> None:
         """Somebody said something: the timeouts begin again."""
         self._stop_timer()
-        if self.closing:
-            self._timer = self._driver.later(self._driver.abort_s(self.method), self._abort)
-        else:
+        if self.deployment.address.function:
+            return  # it says nothing before its end, and AWS bounds that
+        if not self.closing:
             self._timer = self._driver.later(self._driver.inactivity_s(self.method), self.half_close)
+        else:
+            self._timer = self._driver.later(self._silence_s(), self._abort)
+
+    def _silence_s(self) -> float:
+        """How long an endpoint may be silent that is to suspend what waits. One that was asked at once has the time before that as well."""
+        abort_s = self._driver.abort_s(self.method)
+        return abort_s if self._converses else self._driver.inactivity_s(self.method) + abort_s
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -333,7 +344,7 @@ class RemoteAttempt:
         self._rest()
 
     def _abort(self) -> None:
-        seconds = self._driver.abort_s(self.method)
+        seconds = self._silence_s()
         self._cut_off = f"the handler said nothing for {seconds:g} s after it was asked to suspend (option abort_timeout), and was cut off"
         if self._stream is not None:
             self._stream.reset()

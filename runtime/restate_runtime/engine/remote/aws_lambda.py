@@ -48,6 +48,8 @@ class LambdaExchange:
     def abort(self) -> None:
         self._aborted = True  # what the function does cannot be stopped; nobody hears of it any more
         self._body.clear()
+        if self._task is not None:
+            self._task.cancel()  # where it still waits for a thread, it is not invoked
 
     def credit(self, size: int) -> None:
         pass
@@ -59,10 +61,7 @@ class LambdaExchange:
             answer = await self._transport.invoke(self._address, payload)
             status, headers, data = _read(self._address.url, answer)
         except EndpointError as error:
-            if not self._aborted:
-                self._sink.failed(error)
-            return
-        if self._aborted:
+            self._sink.failed(error)
             return
         self._sink.head(status, headers)
         self._sink.data(data)

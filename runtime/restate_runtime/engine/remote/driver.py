@@ -294,7 +294,11 @@ class RemoteDriver:
             elif command.idempotency_key is not None:
                 event.existing, event.request_digest, event.retention_ms = self._local.idempotent(command)
         except TerminalError as error:
-            event.existing = Existing(0, REFUSED, Failure(error.code.value, error.message))
+            event.refusal = Failure(error.code.value, error.message)
+        if event.existing is not None and event.existing.id == REFUSED:
+            assert isinstance(event.existing.outcome, Failure)
+            event.refusal = event.existing.outcome
+            event.existing = None
         if event.existing is not None:
             event.command = msgspec.structs.replace(command, callee=event.existing.id)
         return event

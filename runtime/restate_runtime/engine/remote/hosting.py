@@ -232,7 +232,7 @@ def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKi
         kind=kind,
         shared=handler.type is HandlerType.SHARED,
         privacy=_privacy(service, handler, contract, descriptor),
-        content_type=handler.output.content_type or "application/octet-stream",
+        content_type=_sendable(handler.output.content_type or "") or "application/octet-stream",
         options=tuple(given for given in options if given is not None),
         inactivity_timeout=inactivity_timeout,
         retention=retention,
@@ -244,6 +244,11 @@ def _method(deployment: str, service: Service, handler: Handler, kind: ServiceKi
         lazy_state=bool(settings.lazy_state),
         abort_timeout=settings.abort_timeout,
     )
+
+
+def _sendable(content_type: str) -> str:
+    """What fits into a header of HTTP."""
+    return content_type if content_type.isascii() and content_type.isprintable() else ""
 
 
 def _is_json(payload: Payload) -> bool:

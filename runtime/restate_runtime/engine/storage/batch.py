@@ -38,7 +38,7 @@ _COLUMNS = (
     "seq", "id", "service", "method", "key", "status", "admission", "parent_seq", "parent_completion", "idempotency_key", "created_ms",
     "due_ms", "started_ms", "modified_ms", "completed_ms", "retention_ms", "attempt", "failures", "crashes", "retry_ms", "failure", "fault",
     "failure_code", "failure_message", "wait", "commands", "notifications", "crc", "shared", "deployment", "protocol", "retries",
-    "retries_ms", "retries_length",
+    "retries_ms", "retries_length", "cancelling",
 )  # fmt: skip
 _FIXED = {"seq", "id", "service", "method", "key", "idempotency_key", "created_ms", "retention_ms", "shared"}
 

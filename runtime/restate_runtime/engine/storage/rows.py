@@ -59,7 +59,7 @@ def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[i
 
 # Columns of `invocation` that came later stand behind the checksum. Up to the last one that is not its default it covers them, so that
 # rows of older versions stay as they are.
-_LATER = (0, "", 0, 0, 0, 0)
+_LATER = (0, "", 0, 0, 0, 0, 0)
 
 
 def invocation_crc(columns: tuple[Any, ...], later: tuple[Any, ...]) -> int:
@@ -156,6 +156,7 @@ def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
         invocation.retries,
         invocation.retries_ms,
         invocation.retries_length,
+        int(invocation.cancelling),
     )
     return (*columns, invocation_crc(columns, later), *later)
 
@@ -169,7 +170,7 @@ def invocation_from_row(row: Sequence[Any]) -> Invocation:
     (
         seq, id_, service, method, key, status, admission, parent_seq, parent_completion, idempotency_key, created_ms, due_ms, started_ms,
         modified_ms, completed_ms, retention_ms, attempt, failures, crashes, retry_ms, failure, fault, failure_code, failure_message, wait,
-        commands, notifications, shared, deployment, protocol, retries, retries_ms, retries_length,
+        commands, notifications, shared, deployment, protocol, retries, retries_ms, retries_length, cancelling,
     ) = checked("invocation", row)  # fmt: skip
     return Invocation(
         seq=seq,
@@ -202,4 +203,5 @@ def invocation_from_row(row: Sequence[Any]) -> Invocation:
         retries=retries,
         retries_ms=retries_ms,
         retries_length=retries_length,
+        cancelling=bool(cancelling),
     )

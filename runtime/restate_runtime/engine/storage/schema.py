@@ -8,7 +8,7 @@ from .rows import sealed
 
 __all__ = ["SCHEMA_VERSION", "create", "upgrade"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # One row of current state for each invocation, an append-only log of what its handler asked, another of what arrived.
 # Times are milliseconds since 1970, 0 where there is none. Every row ends with the CRC-32C of what stands before (rows.py).
@@ -25,8 +25,9 @@ CREATE TABLE meta (
     crc INTEGER NOT NULL
 ) STRICT;
 
--- What came later stands behind the checksum, which covers it where it is not the default (rows.py): `shared` since version 2, the
--- rest since version 3. `deployment` is where it began, `retries` are failed attempts since the journal last grew.
+-- What came later stands behind the checksum, which covers it where it is not the default (rows.py): `shared` since version 2,
+-- `cancelling` since version 4, the rest since version 3. `deployment` is where it began, `retries` are failed attempts since the journal
+-- last grew; `cancelling` was cancelled and has not seen it.
 CREATE TABLE invocation (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -61,7 +62,8 @@ CREATE TABLE invocation (
     protocol INTEGER NOT NULL DEFAULT 0,
     retries INTEGER NOT NULL DEFAULT 0,
     retries_ms INTEGER NOT NULL DEFAULT 0,
-    retries_length INTEGER NOT NULL DEFAULT 0
+    retries_length INTEGER NOT NULL DEFAULT 0,
+    cancelling INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX invocation_live ON invocation (seq) WHERE status <> 'completed';
 CREATE INDEX invocation_completed ON invocation (completed_ms) WHERE status = 'completed';
@@ -158,6 +160,7 @@ _UPGRADES = {
         service TEXT PRIMARY KEY, public INTEGER NOT NULL, crc INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    4: "ALTER TABLE invocation ADD COLUMN cancelling INTEGER NOT NULL DEFAULT 0",
 }
 
 
