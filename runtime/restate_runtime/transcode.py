@@ -52,7 +52,7 @@ def to_json(message: Message) -> bytes:
         text = json_format.MessageToJson(message, indent=None, ensure_ascii=False, descriptor_pool=_pool_of(message.DESCRIPTOR))
         return text.encode()
     except (json_format.SerializeToJsonError, DecodeError, TypeError, ValueError) as error:
-        raise TerminalError(f"the response cannot be written as JSON: {error}", Code.INTERNAL) from None
+        raise TerminalError(f"the {message.DESCRIPTOR.full_name} cannot be written as JSON: {error}", Code.INTERNAL) from None
 
 
 def from_json(body: bytes, type_: type[Message]) -> Message:

@@ -87,3 +87,14 @@ async def test_what_was_given_up_before_it_had_a_thread_is_not_invoked(function:
     await transport.close()
     assert function.invoked == ["/first", "/last"]
     assert [heard[path].said for path in heard] == [[200], [], [200]]
+
+
+async def test_what_botocore_cannot_make_sense_of_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "localhost:3001")
+    transport, heard = LambdaTransport(), Heard()
+    exchange = await transport.start(Address.parse(ARN.format(name="waits", version=1)), "POST", "/first", {}, heard)
+    exchange.end()
+    await heard.ended.wait()
+    await transport.close()
+    (error,) = heard.said
+    assert "localhost:3001" in str(error)

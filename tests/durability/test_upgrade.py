@@ -16,7 +16,7 @@ from .fixtures.make import make
 from .test_released import opens_and_carries_on
 
 # Columns of `invocation` that a version brought.
-_COLUMNS = {2: ("shared",), 3: ("deployment", "protocol", "retries", "retries_ms", "retries_length"), 4: ("cancelling",)}
+_COLUMNS = {2: ("shared",), 3: ("deployment", "protocol", "retries", "retries_ms", "retries_length"), 4: ("cancelling", "begun")}
 
 
 def downgrade(database: Path, version: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -106,6 +107,21 @@ async def test_a_cluster_that_is_not_there_is_told_at_once_with_all_its_addresse
     async with nodes(*urls) as cluster:
         with pytest.raises(ConnectionError, match=rf"no Restate cluster can be reached at {urls[0]}, {urls[1]} \(--cluster\)"):
             await ask(cluster)
+
+
+async def test_a_node_that_does_not_even_refuse_is_passed_over() -> None:
+    """As a machine that is gone: nothing answers what connects to it."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+        held = []
+        for _ in range(4):
+            held.append(socket.socket())
+            held[-1].setblocking(False)
+            held[-1].connect_ex(silent.getsockname())
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with node(fine) as second, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=0.2)) as session:
+            assert (await ask(Nodes(session, [url, second.url], "--cluster"), repeatable=False)).status == 200
+        for one in held:
+            one.close()
 
 
 async def test_an_address_that_is_none() -> None:

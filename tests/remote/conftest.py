@@ -20,6 +20,7 @@ from ..durability.harness import app, fast_retry
 from ..ports import free_port
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 OPTIONS: dict[str, Any] = {**fast_retry}
@@ -121,3 +122,12 @@ async def runtime(endpoint: Endpoint, tmp_path: Path) -> AsyncIterator[Any]:
 @pytest.fixture
 def foreign(runtime: Any) -> Foreign:
     return Foreign(runtime)
+
+
+@pytest.fixture(scope="session")
+def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What protoc writes of the contract."""
+    file = tmp_path_factory.mktemp("descriptors") / "sample.binpb"
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", "--include_imports", f"--descriptor_set_out={file}"]
+    subprocess.run([*command, "sample/v1/sample.proto"], check=True)
+    return file

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,6 @@ from restate_runtime.engine.options import load_options
 
 from ..durability.harness import fast_retry
 from .conftest import Endpoint
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What protoc writes of the contract."""
-    file = tmp_path_factory.mktemp("descriptors") / "sample.binpb"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", "--include_imports", f"--descriptor_set_out={file}"]
-    subprocess.run([*command, "sample/v1/sample.proto"], check=True)
-    return file
 
 
 def starting(data_dir: Path, **options: Any) -> Any:

@@ -195,3 +195,61 @@ async def test_a_background_call_that_cannot_be_made_is_there_and_says_why(tmp_p
         again = CounterClient(runtime).add.in_background(AddRequest(name="k", amount=1), idempotency_key="once")
         assert await again.invocation_id() == await first.invocation_id()
     assert examine(tmp_path / "data") == []
+
+
+@pytest.mark.rule("R42")
+@pytest.mark.parametrize("hosted", ["here", "json"])
+async def test_a_request_that_turns_out_to_be_none_ends_its_invocation(tmp_path: Path, hosted: str, descriptors: Path) -> None:
+    """With a key beside it: the key is free again."""
+    answers = {"calls": [frames(send("sample.v1.Counter/Add", "k", b"\xff\xff\xff"), *END)]}
+    takes = {"contentType": "application/json"}
+    async with hostile(answers) as endpoint, hostile({"Add": [frames(*END)]}) as counter:
+        ids = await run(endpoint, tmp_path)
+        handler = {"name": "Add", "input": takes, "output": takes}
+        counter.manifest["services"] = [{"name": "sample.v1.Counter", "ty": "VIRTUAL_OBJECT", "handlers": [handler]}]
+        host = app() if hosted == "here" else bare_app()
+        options = {} if hosted == "here" else {"descriptors": [descriptors]}
+        async with host.start(data_dir=tmp_path / "data", **OPTIONS, **options) as runtime:
+            if hosted == "json":
+                await runtime.register_deployment(counter.url, http1=True)
+            await until_status(runtime, ids["calls"], "completed")
+            with pytest.raises(TerminalError, match=r"the request is no sample\.v1\.AddRequest") as caught:
+                await runtime.invocation(ids["calls"]).result()
+            assert caught.value.code is Code.INVALID_ARGUMENT
+        assert not counter.attempts
+
+
+async def test_a_workflow_runs_once_for_a_key_whenever_it_is_hosted(tmp_path: Path) -> None:
+    runs = [send("W/run", "order", b"", number) for number in (1, 2)]
+    async with hostile({"calls": [frames(*runs, *END)]}) as endpoint, hostile({"run": [frames(*END)]}) as workflow:
+        handlers = [{"name": "run", "ty": "WORKFLOW"}]
+        workflow.manifest["services"] = [{"name": "W", "ty": "WORKFLOW", "handlers": handlers}]
+        async with bare_app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+            await runtime.register_deployment(endpoint.url, http1=True)
+            await runtime.method("S/calls")(b"")
+            await runtime.register_deployment(workflow.url, http1=True)
+            await until(lambda: {row["status"] for row in runtime.inspector.invocations(service="W")} == {"completed"})
+            await runtime.method("S/calls")(b"")
+            with pytest.raises(TerminalError, match="was started before") as caught:
+                await runtime.method("W/run", key="order")(b"")
+            assert caught.value.code is Code.ALREADY_EXISTS
+            failed = [row["completion_failure"] for row in runtime.inspector.invocations(service="W")]
+        assert len(workflow.attempts["run"]) == 1
+        assert sorted(failure is None for failure in failed) == [False, True]
+    assert examine(tmp_path / "data") == []
+
+
+async def test_a_handler_of_this_process_starts_a_workflow_once(tmp_path: Path) -> None:
+    async def starts(ctx: Any, _: str) -> str:
+        first = await ctx.method("W/run", key="order")(b"")
+        try:
+            await ctx.method("W/run", key="order")(b"")
+        except TerminalError as error:
+            return f"{first.decode()} {error.code.name}"
+        return "twice"
+
+    async with hostile({"run": [frames(*END)]}) as workflow, app(starts).start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+        workflow.manifest["services"] = [{"name": "W", "ty": "WORKFLOW", "handlers": [{"name": "run", "ty": "WORKFLOW"}]}]
+        await runtime.register_deployment(workflow.url, http1=True)
+        assert (await EchoClient(runtime).script(Text(text=""))).text == "done ALREADY_EXISTS"
+        assert len(workflow.attempts["run"]) == 1

@@ -14,6 +14,7 @@ from sample.v1.cart_restate import BoardClient, CartClient, CartContext
 
 from restate_runtime import App, Code, TerminalError
 
+from ..durability.test_upgrade import downgrade
 from .carts import Board, Cart, Shop
 from .services import described, journal, reached, until
 
@@ -224,7 +225,7 @@ async def test_a_data_directory_from_before_shared_handlers_opens(shop: Shop, tm
         parked = await cart.add.in_background(item("two"))
         ids = [await handle.invocation_id() for handle in (turn, parked)]
     database = tmp_path / "data" / "restate.sqlite3"
-    first_version(database)
+    downgrade(database, 1)
     async with shop.start() as runtime:
         await runtime.resolve_awakeable(promises[0], "go")
         assert await names(runtime.invocation(ids[0]).result()) == ["go", "one"]
@@ -233,19 +234,3 @@ async def test_a_data_directory_from_before_shared_handlers_opens(shop: Shop, tm
     with sqlite3.connect(database.with_name("restate.sqlite3.schema-1")) as copy:
         assert copy.execute("SELECT schema_version FROM meta").fetchone() == (1,)
         assert "shared" not in [column[1] for column in copy.execute("PRAGMA table_info(invocation)")]
-
-
-def first_version(database: Path) -> None:
-    """Makes of a stopped runtime's file what the version before shared handlers wrote: no shared invocation is in it."""
-    from restate_runtime.engine.storage.offline import _LATER_TABLES
-    from restate_runtime.engine.storage.rows import sealed
-
-    with sqlite3.connect(database) as connection:
-        later = [row[1] for row in connection.execute("PRAGMA table_info(invocation)")]
-        for column in later[later.index("crc") + 1 :]:
-            connection.execute(f"ALTER TABLE invocation DROP COLUMN {column}")
-        for table in (table for tables in _LATER_TABLES.values() for table in tables):
-            connection.execute(f"DROP TABLE {table}")
-        columns = list(connection.execute("SELECT epoch, batch, clean, next_seq, next_admission, live FROM meta").fetchone())
-        connection.execute("UPDATE meta SET schema_version = 1, crc = ?", (sealed("meta", 1, *columns)[-1],))
-    connection.close()

@@ -284,7 +284,9 @@ class Attempt:
         return self.dead or self._machine.replaying or self._quiet_until is not None
 
     def seed(self, purpose: str) -> bytes:
-        return hashlib.blake2b(self.id.encode(), key=purpose.encode(), digest_size=32).digest()
+        # The embedded engine's ids have the same bytes in its own process.
+        raw = None if self._on_cluster else parse_invocation_id(self.id)
+        return hashlib.blake2b(raw or self.id.encode(), key=purpose.encode(), digest_size=32).digest()
 
     def check_command(self) -> bool:
         if self.dead:
@@ -502,8 +504,7 @@ class Attempt:
         result = Leaf(_NEVER)
 
         def begin(invocation_id: str) -> None:
-            handle = self._issue(self._machine.attach, invocation_id)
-            self._open[handle] = result, payload
+            self._open[self._machine.attach(invocation_id)] = result, payload
 
         self._once_known(id, begin)
         return DurableFuture(self, result, lambda: read(value_of(result.outcome).data))
@@ -516,13 +517,13 @@ class Attempt:
     def cancel_by(self, id: Leaf) -> None:
         """Cancels an invocation of which the id may still be on its way."""
         if self.check_command():
-            self._once_known(id, lambda invocation_id: self._issue(self._machine.cancel, invocation_id))
+            self._once_known(id, self._machine.cancel)
 
     def _once_known(self, id: Leaf, follow: Callable[[str], None]) -> None:
         if id.outcome is not None:
-            follow(value_of(id.outcome).data.decode())
+            self._issue(follow, value_of(id.outcome).data.decode())
         else:
-            # Asked in the middle of a wait, at the same result on every replay.
+            # Asked in the middle of a wait, at the same result on every replay, and by the driver: it looks after what breaks there.
             self._after.setdefault(id, []).append(follow)
 
     # --- from side effects

@@ -30,7 +30,7 @@ from ..retry import RetryPolicy
 from ..serde import SerdeError, Value, decode, restore, storable
 from .devmode import Watched
 from .handles import DurableHandle
-from .idempotency import REFUSED, key_reused
+from .idempotency import REFUSED, WORKFLOW_RUN, key_reused
 from .sources import describe_error, user_line
 
 if TYPE_CHECKING:
@@ -180,6 +180,9 @@ class Attempt:
             return descriptor.request_codec.decode(payload)
         except Unreadable as error:  # as long as the message classes are this library's
             raise TerminalError(f"{descriptor.full_name}: the request is good, but {error}", Code.INVALID_ARGUMENT) from None
+        except Exception:
+            self.bound.parse(payload)  # it says what is wrong with one that was made before anybody knew the contract
+            raise
 
     def _fail(self, text: str, error: BaseException | None = None) -> None:
         self._driver.report_failure(self, text, error)
@@ -321,7 +324,13 @@ class Attempt:
         existing: Existing | None = None
         digest = b""
         retention_ms = driver.retention_ms
+        idempotency_key: str | None = None
         match command:
+            case entries.Call() | entries.OneWayCall() if (run := driver.run_once(command.target)) is not None:
+                existing, idempotency_key = driver.started_before(command.target), WORKFLOW_RUN
+                retention_ms = run.retention_ms(retention_ms)
+                if existing is not None:
+                    command = msgspec.structs.replace(command, callee=existing.id)
             case entries.Call() | entries.OneWayCall() if command.idempotency_key is not None:
                 existing, digest, retention_ms = driver.idempotent(command)
                 if self._retention_s is not None:
@@ -332,7 +341,7 @@ class Attempt:
                 existing = driver.existing(command.invocation)
             case _:
                 pass
-        driver.step(Issue(self.invocation.seq, self.token, command, existing, digest, retention_ms))
+        driver.step(Issue(self.invocation.seq, self.token, command, existing, digest, retention_ms, None, idempotency_key))
         return command
 
     def _issue(self, command: Command) -> Command:

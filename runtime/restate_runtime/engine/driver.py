@@ -17,7 +17,7 @@ from ..errors import Code, TerminalError
 from ..handler.client import OutgoingCall
 from ..handler.tasks import begin_task
 from ..journal.entries import Call, Failure, Input, OneWayCall, Output, Ref, Success, Target
-from ..journal.events import ActionEnded, Existing, HandlerMissing, Issue, Readdress, Suspend
+from ..journal.events import ActionEnded, Existing, HandlerMissing, Issue, Pause, Readdress, Suspend
 from ..journal.model import Invocation
 from ..journal.waits import Wait
 from ..retry import RetryPolicy
@@ -27,7 +27,7 @@ from .attempt import Attempt
 from .deadlocks import Deadlocks
 from .devmode import Foreign
 from .flight import FlightRecorder
-from .idempotency import REFUSED, bytes_digest, key_reused, same_request
+from .idempotency import REFUSED, WORKFLOW_RUN, bytes_digest, key_reused, same_request, started_before
 from .options import Options
 from .registry import SINGLETON_KEY, BoundMethod, HostedMethod, Registry, imported_method
 
@@ -96,6 +96,13 @@ class Driver:
         if self.readdressed(invocation, bound):
             return
         assert invocation.journal is not None
+        if invocation.protocol and any(
+            isinstance(made, (Call, OneWayCall)) and made.id_completion_id for made in invocation.journal.commands
+        ):
+            text = f"it made calls at an endpoint before {target.service} was moved into this process, which counts them otherwise"
+            text += ": serve the endpoint again until it is completed, or kill it"
+            self.step(Pause(invocation.seq, invocation.token, "RT0301", text))
+            return
         attempt = Attempt(self, invocation, invocation.journal, bound)
         self._attempts[invocation.seq] = attempt
         attempt.task = begin_task(attempt.run_handler(), self.loop, self._context.copy())
@@ -103,18 +110,39 @@ class Driver:
     def readdressed(self, invocation: Invocation, method: HostedMethod) -> bool:
         """Whether an invocation that was made before its service was hosted goes to another key first, or nowhere."""
         target = invocation.target
-        if invocation.command_count > 1 or method.fits(target):
+        unclaimed = method.run_once and invocation.idempotency_key != WORKFLOW_RUN
+        if invocation.command_count > 1 or (method.fits(target) and not unclaimed):
             return False
         assert invocation.journal is not None
         first = invocation.journal.commands[0]
         assert isinstance(first, Input)
         try:
-            key = method.own_key(target, first.payload)
+            key = target.key if method.fits(target) else method.own_key(target, first.payload)
+            if not unclaimed:
+                event = Readdress(invocation.seq, invocation.token, key, invocation.idempotency_key, self._known_under(invocation, key))
+            elif self.started_before(its := Target(target.service, target.method, key)) is not None:
+                raise started_before(its)
+            else:
+                event = Readdress(invocation.seq, invocation.token, key, WORKFLOW_RUN, b"")
         except TerminalError as error:
             self.step(Issue(invocation.seq, invocation.token, Output(Failure(error.code.value, error.message))))
         else:
-            self.step(Readdress(invocation.seq, invocation.token, key, self._known_under(invocation, key)))
+            self.step(event)
         return True
+
+    def started_before(self, target: Target) -> Existing | None:
+        """The run of a workflow that was started before, as the failure of another one."""
+        found = self._shell.idempotent((target.service, target.method, target.key or "", WORKFLOW_RUN))
+        if found is None:
+            return None
+        error = started_before(target)
+        return Existing(0, found[0].id, Failure(error.code.value, error.message))
+
+    def run_once(self, target: Target) -> HostedMethod | None:
+        """The method of a target that is the run of a workflow."""
+        service = self._registry.services.get(target.service)
+        method = None if service is None else service.methods.get(target.method)
+        return method if method is not None and method.run_once else None
 
     def _known_under(self, invocation: Invocation, key: str | None) -> bytes | None:
         """The digest of its request, where nobody has its idempotency key under the other key."""

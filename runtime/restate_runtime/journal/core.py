@@ -204,6 +204,7 @@ def _suspend(state: State, event: Suspend, now: int, out: list[Effect]) -> None:
         # Its timer may have gone off already, for an execution that the suspension now comes before.
         state.add_timer(action.next_ms, TimerKind.ACTION, invocation.seq, completion_id)
     invocation.status = Status.SUSPENDED
+    invocation.begun = True
     invocation.wait = event.wait
     invocation.seen = seen
     put(invocation, now, out)

@@ -51,10 +51,11 @@ class PutInvocation(msgspec.Struct, gc=False):
 
 
 class PutKey(msgspec.Struct, gc=False):
-    """Record: the invocation belongs to another key than before."""
+    """Record: the invocation belongs to another key than before, or has another idempotency key."""
 
     seq: int
     key: str | None
+    idempotency_key: str | None
 
 
 class PutCommand(msgspec.Struct, gc=False):

@@ -157,12 +157,14 @@ class Readdress(msgspec.Struct, gc=False):
     """An invocation that has not begun was made before its service was hosted, under a key that the service knows as another one.
 
     Attributes:
-        request_digest: of its request, where its idempotency key is to be found under the other key as well.
+        idempotency_key: what it has from now on; the run of a workflow gets it here.
+        request_digest: of its request, where its idempotency key is to be found under the other key.
     """
 
     seq: int
     token: int
     key: str | None
+    idempotency_key: str | None = None
     request_digest: bytes | None = None
 
 

@@ -41,7 +41,7 @@ def _is_new(invocation: Invocation) -> bool:
 
 def never_reached(invocation: Invocation) -> bool:
     """Whether no attempt of one that is between two of them came to its handler."""
-    return not invocation.attempt and invocation.command_count == 1
+    return not (invocation.attempt or invocation.begun or invocation.protocol) and invocation.command_count == 1
 
 
 def gives_up(state: State, callee: Invocation, caller: Invocation) -> bool:
@@ -122,6 +122,7 @@ def pause_requested(state: State, invocation: Invocation, now: int, out: list[Ef
     """It leaves memory and keeps its turn; nothing happens to one that has not begun, or is paused."""
     match invocation.status:
         case Status.RUNNING:
+            invocation.begun = True
             out.append(Abandon(invocation.seq))
         case Status.BACKING_OFF:
             invocation.attempt += 1  # the one that failed is over

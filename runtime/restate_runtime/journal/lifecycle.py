@@ -301,7 +301,8 @@ def readdress(state: State, invocation: Invocation, event: Readdress, now: int, 
     leave_memory(state, invocation, now, out)
     target = invocation.target
     invocation.target = Target(target.service, target.method, event.key, target.shared)
-    out.append(PutKey(invocation.seq, event.key))
+    invocation.idempotency_key = event.idempotency_key
+    out.append(PutKey(invocation.seq, event.key, event.idempotency_key))
     if event.request_digest is not None:
         out.append(PutIdempotency(invocation, event.request_digest))
     enter(state, invocation, now, out)

@@ -95,6 +95,7 @@ class Invocation(msgspec.Struct, eq=False):
         given_up: those of parent and subscribers whose await was cancelled. Not stored: after a crash in between, what they share goes on.
         children: calls that it waits for, made or attached to, by completion id; those that are not completed.
         missing: how often nothing hosted its method, since it came into memory.
+        begun: its handler may have done something that is in no journal.
         cancelling: it was cancelled, and has not seen it yet: another cancellation adds nothing.
         waiters: opaque tokens of callers outside.
         wait: what a suspended one waits for.
@@ -132,6 +133,7 @@ class Invocation(msgspec.Struct, eq=False):
     given_up: frozenset[tuple[int, int]] = frozenset()
     children: dict[int, int] = msgspec.field(default_factory=dict)
     missing: int = 0
+    begun: bool = False
     cancelling: bool = False
     waiters: list[object] = msgspec.field(default_factory=list)
     wait: Wait | None = None

@@ -70,7 +70,10 @@ def _count_crash(state: State, invocation: Invocation, executing: frozenset[byte
 
 def _go_on(state: State, invocation: Invocation, now: int, out: list[Effect]) -> None:
     match invocation.status:
-        case Status.RUNNING | Status.READY:
+        case Status.RUNNING:
+            invocation.begun = True  # as far as anybody knows
+            start(state, invocation, now, out)
+        case Status.READY:
             start(state, invocation, now, out)
         case Status.SUSPENDED if invocation.wait is None:
             start(state, invocation, now, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +32,19 @@ _REFUSALS = {
 }
 
 
+# Seconds until a machine that is gone without a word, as one without power, is noticed: somebody may wait for a result for days.
+_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+
+
+def _watched_socket(address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):  # not everywhere
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
+
+
 class Cluster:
     """A cluster by the addresses of its nodes. Made and closed in an event loop.
 
@@ -46,7 +60,7 @@ class Cluster:
         ingress, admin = node_urls(ingress, "--cluster"), node_urls(admin, "--cluster-admin")
         # A result that is waited for holds a connection: there is no bound on their number.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_watched_socket),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
             skip_auto_headers=_NO_DEFAULTS,
             auto_decompress=True,

@@ -175,6 +175,8 @@ class Nodes:
             # A negative number is the resolver's, and no error of the system.
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
             raise _Unreached(f"no Restate cluster can be reached at {self.name} ({self._option}): {reason}") from None
+        except aiohttp.ConnectionTimeoutError:
+            raise _Unreached(f"no Restate cluster can be reached at {self.name} ({self._option}): connecting takes too long") from None
         except TimeoutError:
             raise ConnectionError(f"the Restate cluster at {base} ({self._option}) does not answer") from None
         except (aiohttp.ClientError, OSError) as error:

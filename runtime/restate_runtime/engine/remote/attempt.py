@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dev.restate import wire_pb2 as wire
 
-from ...errors import Code
+from ...errors import Code, TerminalError
 from ...identifiers import invocation_id
 from ...journal import entries
 from ...journal.entries import CANCEL, Command, Failure, Ref
@@ -16,6 +16,7 @@ from ...journal.events import ActionEnded, AttemptFailed, CancelTaken, Issue, Pa
 from ...journal.model import Invocation, Journal
 from ...journal.waits import Wait
 from ...serde import storable
+from ..sources import describe_error
 from .frames import JOURNAL_MISMATCH, Frame, MessageType, ProtocolError, Version, awaiting_on
 from .hosting import Deployment, RemoteMethod
 from .messages import Messages
@@ -78,9 +79,14 @@ class RemoteAttempt:
             self._lost(error)
         except ProtocolError as error:
             self._failed(f"the endpoint {self.deployment.address.url} sent {error}")
+        except TerminalError as error:  # what it was asked for cannot be put as the endpoint takes it
+            self._end_with(Failure(error.code.value, error.message))
         except asyncio.CancelledError:
             if not self.dead:
                 raise
+        except Exception as error:
+            self._failed(f"an error of the runtime: {describe_error(error)}")
+            raise
         finally:
             self._stop_timer()
             if self._stream is not None:

@@ -63,6 +63,10 @@ class LambdaExchange:
         except EndpointError as error:
             self._sink.failed(error)
             return
+        except Exception as error:  # botocore's settings and credentials come from anywhere, and fail in any way
+            text = f"{self._address.url} cannot be invoked: {type(error).__name__}: {_line(error)}"
+            self._sink.failed(EndpointError(Problem.UNREACHABLE, text))
+            return
         self._sink.head(status, headers)
         self._sink.data(data)
         if not self._aborted:

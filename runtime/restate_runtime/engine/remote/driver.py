@@ -24,7 +24,7 @@ from ...journal.model import Invocation, Status
 from ...journal.waits import Wait
 from ...serde import Value
 from ..crashpoints import Probe
-from ..idempotency import REFUSED, WORKFLOW_RUN, started_before
+from ..idempotency import REFUSED, WORKFLOW_RUN
 from ..options import Options
 from ..registry import SINGLETON_KEY, HostedMethod, Registry
 from .attempt import RemoteAttempt
@@ -290,7 +290,7 @@ class RemoteDriver:
                     event.command = command = msgspec.structs.replace(command, target=target)
             if method is not None and method.run_once:
                 event.idempotency_key = WORKFLOW_RUN
-                event.existing = self._started_before(target)
+                event.existing = self._local.started_before(target)
             elif command.idempotency_key is not None:
                 event.existing, event.request_digest, event.retention_ms = self._local.idempotent(command)
         except TerminalError as error:
@@ -302,13 +302,6 @@ class RemoteDriver:
         if event.existing is not None:
             event.command = msgspec.structs.replace(command, callee=event.existing.id)
         return event
-
-    def _started_before(self, target: Target) -> Existing | None:
-        found = self._shell.idempotent((target.service, target.method, target.key or "", WORKFLOW_RUN))
-        if found is None:
-            return None
-        error = started_before(target)
-        return Existing(0, found[0].id, Failure(error.code.value, error.message))
 
     def _attached(self, command: entries.Attach | entries.GetInvocationOutput) -> Existing:
         known_as = command.known_as

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from ...descriptors import MethodDescriptor
 from ...errors import Code, TerminalError
 from ...journal.entries import Failure, Outcome, Success
@@ -26,8 +28,20 @@ class Messages:
         self._response = descriptor.response_codec.wire if descriptor is not None and json_response else None
 
     def request(self, payload: bytes) -> bytes:
-        """What the endpoint takes."""
-        return payload if self._request is None else to_json(self._request.FromString(payload))
+        """What the endpoint takes.
+
+        Raises:
+            TerminalError: INVALID_ARGUMENT, it is no such message, or one that JSON has no words for.
+        """
+        if self._request is None:
+            return payload
+        name = self._request.DESCRIPTOR.full_name
+        try:
+            return to_json(self._request.FromString(payload))
+        except DecodeError as error:
+            raise TerminalError(f"the request is no {name}: {error}", Code.INVALID_ARGUMENT) from None
+        except TerminalError as error:
+            raise TerminalError(f"the endpoint takes JSON: {error.message}", Code.INVALID_ARGUMENT) from None
 
     def response(self, data: bytes) -> Outcome:
         """What an endpoint gave. JSON that is not the contract's is a failure: another attempt would give the same."""

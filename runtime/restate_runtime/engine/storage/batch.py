@@ -38,7 +38,7 @@ _COLUMNS = (
     "seq", "id", "service", "method", "key", "status", "admission", "parent_seq", "parent_completion", "idempotency_key", "created_ms",
     "due_ms", "started_ms", "modified_ms", "completed_ms", "retention_ms", "attempt", "failures", "crashes", "retry_ms", "failure", "fault",
     "failure_code", "failure_message", "wait", "commands", "notifications", "crc", "shared", "deployment", "protocol", "retries",
-    "retries_ms", "retries_length", "cancelling",
+    "retries_ms", "retries_length", "cancelling", "begun",
 )  # fmt: skip
 _FIXED = {"seq", "id", "service", "method", "key", "idempotency_key", "created_ms", "retention_ms", "shared"}
 
@@ -140,7 +140,7 @@ class Batch:
         self.releases: list[Callable[[], None]] = []
         self._invocations: dict[int, Invocation] = {}
         self._rows: list[tuple[Any, ...]] = []
-        self._keys: list[tuple[str | None, int]] = []
+        self._keys: list[tuple[str | None, str | None, int]] = []
         self.parked: dict[int, int] = {}
         self.completed: dict[bytes, Invocation] = {}
         self.outcomes: dict[int, Outcome] = {}
@@ -189,7 +189,7 @@ class Batch:
             self.completed[invocation.id] = invocation
 
     def _put_key(self, record: PutKey) -> None:
-        self._keys.append((record.key, record.seq))
+        self._keys.append((record.key, record.idempotency_key, record.seq))
 
     def _put_notification(self, record: PutNotification) -> None:
         notification = record.notification
@@ -246,7 +246,8 @@ class Batch:
     def statements(self) -> Iterator[Statement]:
         """What to execute, in an order in which clears come before what was set after them. Most batches need few of them."""
         if self._keys:
-            yield "UPDATE invocation SET key = ? WHERE seq = ?", self._keys  # rare: the statement below leaves the index alone
+            # Rare: the statement below leaves them alone.
+            yield "UPDATE invocation SET key = ?, idempotency_key = ? WHERE seq = ?", self._keys
         if self._rows:
             yield _INVOCATION, self._rows
         if self._commands:

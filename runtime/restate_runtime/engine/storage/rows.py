@@ -59,7 +59,7 @@ def sealed_entry(table: bytes, seq: int, position: int, entry: bytes) -> tuple[i
 
 # Columns of `invocation` that came later stand behind the checksum. Up to the last one that is not its default it covers them, so that
 # rows of older versions stay as they are.
-_LATER = (0, "", 0, 0, 0, 0, 0)
+_LATER = (0, "", 0, 0, 0, 0, 0, 0)
 
 
 def invocation_crc(columns: tuple[Any, ...], later: tuple[Any, ...]) -> int:
@@ -157,6 +157,7 @@ def invocation_row(invocation: Invocation) -> tuple[Any, ...]:
         invocation.retries_ms,
         invocation.retries_length,
         int(invocation.cancelling),
+        int(invocation.begun),
     )
     return (*columns, invocation_crc(columns, later), *later)
 
@@ -170,7 +171,7 @@ def invocation_from_row(row: Sequence[Any]) -> Invocation:
     (
         seq, id_, service, method, key, status, admission, parent_seq, parent_completion, idempotency_key, created_ms, due_ms, started_ms,
         modified_ms, completed_ms, retention_ms, attempt, failures, crashes, retry_ms, failure, fault, failure_code, failure_message, wait,
-        commands, notifications, shared, deployment, protocol, retries, retries_ms, retries_length, cancelling,
+        commands, notifications, shared, deployment, protocol, retries, retries_ms, retries_length, cancelling, begun,
     ) = checked("invocation", row)  # fmt: skip
     return Invocation(
         seq=seq,
@@ -204,4 +205,5 @@ def invocation_from_row(row: Sequence[Any]) -> Invocation:
         retries_ms=retries_ms,
         retries_length=retries_length,
         cancelling=bool(cancelling),
+        begun=bool(begun) or status == Status.SUSPENDED.value,
     )

@@ -26,8 +26,8 @@ CREATE TABLE meta (
 ) STRICT;
 
 -- What came later stands behind the checksum, which covers it where it is not the default (rows.py): `shared` since version 2,
--- `cancelling` since version 4, the rest since version 3. `deployment` is where it began, `retries` are failed attempts since the journal
--- last grew; `cancelling` was cancelled and has not seen it.
+-- `cancelling` and `begun` since version 4, the rest since version 3. `deployment` is where it began, `retries` are failed attempts since
+-- the journal last grew; `cancelling` was cancelled and has not seen it, of `begun` the handler may have done something.
 CREATE TABLE invocation (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -63,7 +63,8 @@ CREATE TABLE invocation (
     retries INTEGER NOT NULL DEFAULT 0,
     retries_ms INTEGER NOT NULL DEFAULT 0,
     retries_length INTEGER NOT NULL DEFAULT 0,
-    cancelling INTEGER NOT NULL DEFAULT 0
+    cancelling INTEGER NOT NULL DEFAULT 0,
+    begun INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX invocation_live ON invocation (seq) WHERE status <> 'completed';
 CREATE INDEX invocation_completed ON invocation (completed_ms) WHERE status = 'completed';
@@ -160,7 +161,10 @@ _UPGRADES = {
         service TEXT PRIMARY KEY, public INTEGER NOT NULL, crc INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
-    4: "ALTER TABLE invocation ADD COLUMN cancelling INTEGER NOT NULL DEFAULT 0",
+    4: """
+    ALTER TABLE invocation ADD COLUMN cancelling INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocation ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
+    """,
 }
 
 
