@@ -32,7 +32,7 @@ _REFUSALS = {
 }
 
 
-# Seconds until a machine that is gone without a word, as one without power, is noticed: somebody may wait for a result for days.
+# In seconds, the last in milliseconds: a machine that is gone without a word, as one without power, is noticed within half a minute.
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 
 
