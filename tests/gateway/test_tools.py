@@ -32,7 +32,7 @@ from ..cluster.hosted import Hosted, hosting
 from ..contract.server import Server, find_server
 from ..ports import free_port
 from .conftest import Command, command
-from .shop import Boxes, Wall
+from .shop import Boxes, Things, Wall
 
 
 @pytest.fixture
@@ -265,10 +265,10 @@ async def test_an_endpoint_that_hosts_something_else_now_is_not_unchanged(server
             await asyncio.wait([serving], timeout=5)
 
     async with gateway(server.ingress, server.admin) as front:
-        async with serves(Boxes()):
+        async with serves(Boxes(), Things()):
             assert (await front.engine.register_deployment(url))["created"] is True
             assert (await front.engine.register_deployment(url))["created"] is False
-        async with serves(Boxes(), Wall()):
+        async with serves(Boxes(), Things(), Wall()):
             with pytest.raises(TerminalError, match=f"{url} is registered as dp_.* and hosts something else now: .* --force") as caught:
                 await front.engine.register_deployment(url)
             assert caught.value.code is Code.ALREADY_EXISTS

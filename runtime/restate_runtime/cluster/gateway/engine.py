@@ -325,7 +325,7 @@ class ClusterEngine:
 def _hosted(registered: Any) -> dict[str, Any]:
     """What an answer to a registration says of the endpoint itself; the rest is the cluster's, or set there."""
     return {
-        service["name"]: (service["ty"], service.get("metadata"), {handler["name"]: handler["ty"] for handler in service["handlers"]})
+        service["name"]: (service["ty"], service.get("metadata"), {handler["name"]: handler.get("ty") for handler in service["handlers"]})
         for service in registered["services"]
     }
 
