@@ -14,11 +14,11 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, KeyedText, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
-from restate_runtime import Runtime
+from restate_runtime import Runtime, gather
 from restate_runtime.engine.attempt import Attempt
 from restate_runtime.journal.model import Journal
 
-from .harness import Clock, app, milliseconds, start, until
+from .harness import Clock, app, milliseconds, start, until, until_status
 
 
 async def wait_variously(ctx: Any, text: str) -> Any:
@@ -159,3 +159,25 @@ async def test_pressure_suspends_the_one_that_waited_longest(tmp_path: Path) -> 
         assert (await EchoClient(runtime).call(Text(text="there is room"))).text == "there is room"
         statuses = [runtime.status(id) for id in ids]
         assert statuses == ["suspended"] + ["running"] * 4
+
+
+@pytest.mark.rule("R40")
+async def test_who_waits_for_a_side_effect_and_a_call_makes_room_for_the_call(tmp_path: Path) -> None:
+    """It cannot leave memory while the side effect runs, and does so when that has ended."""
+
+    async def waits_for_both(ctx: Any, _: str) -> None:
+        await gather(EchoClient(ctx).call(Text(text="x")), ctx.run("slowly", lambda: asyncio.sleep(0.1)))
+
+    async with app(waits_for_both).start(data_dir=tmp_path, max_live_handlers=2) as runtime:
+        calls = [EchoClient(runtime).script(Text(text="")) for _ in range(4)]
+        for call in calls:
+            await call
+
+
+async def test_who_waits_on_after_a_side_effect_leaves_memory(tmp_path: Path) -> None:
+    async def waits_on(ctx: Any, _: str) -> None:
+        await gather(ctx.sleep(milliseconds(3_600_000)), ctx.run("slowly", lambda: asyncio.sleep(0.2)))
+
+    async with app(waits_on).start(data_dir=tmp_path, inactivity_timeout=milliseconds(50)) as runtime:
+        id = await EchoClient(runtime).script.in_background(Text(text="")).invocation_id()
+        await until_status(runtime, id, "suspended")

@@ -295,7 +295,7 @@ class Attempt:
             if node is None:
                 return
             if node.index < 0:
-                self._driver.still_waits(self.invocation.seq)
+                self._driver.still_blocked(self)
             elif not self._driver.suspend_instead(self):
                 self.wake()
         elif ref == entries.CANCEL and node is not None and node.index < 0 and not self._driver.suspend_instead(self):

@@ -229,9 +229,10 @@ class Driver:
         self._waiting[attempt] = (time.monotonic(), node.wait() if always else None)
         if always or self._stopping or self._shell.state.ready:
             self.loop.call_soon(self.suspend, attempt)
-        elif attempt.bound.inactivity_timeout is not None:
+        # That may be refused, while a side effect runs.
+        if attempt.bound.inactivity_timeout is not None:
             self._watch(attempt, attempt.bound.inactivity_timeout.total_seconds())
-        elif self._sweep is None:
+        elif self._sweep is None and not always:
             self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting, context=self._context)
         self.deadlocks.waits(attempt.invocation)
 
@@ -255,8 +256,14 @@ class Driver:
 
     def rested(self, attempt: Attempt) -> None:
         """A side effect of it failed and waits for its next execution."""
-        if (self.options.always_suspend or self._stopping) and attempt in self._waiting:
+        if (self.options.always_suspend or self._stopping or self._shell.state.ready) and attempt in self._waiting:
             self.suspend(attempt)
+
+    def still_blocked(self, attempt: Attempt) -> None:
+        """A result came, of a side effect perhaps, and it waits on: what is to leave memory can do so now."""
+        if self._stopping or self._shell.state.ready:
+            self.loop.call_soon(self.suspend, attempt)
+        self.still_waits(attempt.invocation.seq)
 
     def suspend_instead(self, attempt: Attempt) -> bool:
         """Whether an attempt that could go on leaves memory first, as `always_suspend` wants it."""
@@ -302,6 +309,8 @@ class Driver:
             if not self.suspend(attempt):
                 # A side effect runs: look again after another timeout.
                 self._waiting[attempt] = (now, self._waiting.pop(attempt)[1])
+        if any(attempt not in self._watched for attempt in self._waiting):
+            self._sweep = self.loop.call_later(self._inactivity_s, self._sweep_waiting, context=self._context)
 
     # --- what attempts ask
 
