@@ -202,6 +202,15 @@ async def test_equal_values_may_be_written_in_another_way(served: Any) -> None:
     assert await refused(served.runtime.resolve_awakeable(id, Event(attributes={"name0": "name0"}))) is Code.ALREADY_EXISTS
 
 
+@pytest.mark.rule("R45")
+@pytest.mark.parametrize("number", ["1e400", "9" * 5000])
+async def test_numbers_that_nobody_can_read_are_refused(served: Any, number: str) -> None:
+    id, call = await waiting(served, "a")
+    assert (await served.http.post(f"/restate/awakeables/{id}/resolve", number)).error[:2] == (400, "invalid_argument")
+    await by_ingress(served, id, "good")
+    assert (await call).text == "good"
+
+
 async def test_a_settlement_before_the_await_is_kept(served: Any) -> None:
     id, call = await waiting(served, "a")
     await by_ingress(served, id, "early")

@@ -54,6 +54,7 @@ def json_value(text: bytes) -> Value:
     """
     try:
         text.decode()
+        msgspec.json.decode(text)  # numbers that are none for whoever reads it, too
         return Value("json", msgspec.json.format(text, indent=-1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CallError(f"the body is no JSON: {error}", Code.INVALID_ARGUMENT) from None

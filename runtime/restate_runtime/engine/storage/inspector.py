@@ -305,7 +305,10 @@ class StorageInspector:
 
     def _value(self, value: Value) -> Any:
         if value.tag == "json":
-            return msgspec.json.decode(value.data)
+            try:
+                return msgspec.json.decode(value.data)
+            except (msgspec.DecodeError, RecursionError):  # a number beyond a double, for one
+                return _bytes(value.data)
         if value.tag.startswith("message:"):
             return self._decode(value.tag.removeprefix("message:"), value.data)
         return _bytes(value.data)
