@@ -30,6 +30,7 @@ __all__ = [
     "encode",
     "restore",
     "same",
+    "same_settlement",
     "storable",
     "type_name",
 ]
@@ -226,6 +227,11 @@ def same(first: Value, second: Value) -> bool:
         wire = _known(type_).wire
         return bool(wire.FromString(first.data) == wire.FromString(second.data))
     return False
+
+
+def same_settlement(first: Value, second: Value) -> bool:
+    """Whether an awakeable is settled with what it was settled with before. SDKs settle in bytes that nobody knows the type of."""
+    return same(first, second) or (RAW in (first.tag, second.tag) and first.data == second.data)
 
 
 def _canonical(data: bytes) -> bytes:

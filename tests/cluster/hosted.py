@@ -73,14 +73,24 @@ class Hosted:
 
 
 @contextlib.asynccontextmanager
+async def serving(app: App, *, port: int = 0, dev: bool = False) -> AsyncIterator[str]:
+    """The App at an endpoint in this process, at its URL."""
+    listener = socket.create_server(("127.0.0.1", port))
+    listener.setblocking(False)
+    stop = asyncio.Event()
+    task = asyncio.create_task(serve_until(endpoint(app, dev=dev), listener, stop, 2))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stop.set()
+        with contextlib.suppress(Exception):
+            await task
+
+
+@contextlib.asynccontextmanager
 async def hosting(server: Server, app: App, *, dev: bool = False) -> AsyncIterator[Hosted]:
     """The App at the server, for as long as the block lasts."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    stop = asyncio.Event()
-    serving = asyncio.create_task(serve_until(endpoint(app, dev=dev), listener, stop, 2))
-    async with aiohttp.ClientSession() as session:
+    async with serving(app, dev=dev) as url, aiohttp.ClientSession() as session:
         found = Hosted(server, session, None)
         answer = await found.ask("POST", f"{server.admin}/deployments", json.dumps({"uri": url, "force": True}).encode(), JSON)
         assert answer.status in (200, 201), answer.body
@@ -90,6 +100,3 @@ async def hosting(server: Server, app: App, *, dev: bool = False) -> AsyncIterat
         finally:
             for row in await found.sql("select id from sys_invocation where status <> 'completed'"):
                 await found.ask("PATCH", f"{server.admin}/invocations/{row['id']}/kill")
-            stop.set()
-            with contextlib.suppress(Exception):
-                await serving

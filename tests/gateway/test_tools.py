@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 import sys
 import uuid
@@ -23,12 +22,10 @@ from sample.v1 import sample_pb2
 from sample.v1.sample_restate import CounterClient
 
 from restate_runtime import App, Code, TerminalError, connect
-from restate_runtime.cluster import endpoint
 from restate_runtime.cluster.gateway import gateway
-from restate_runtime.cluster.serving import serve_until
 
 from ..cli.conftest import Ran, run
-from ..cluster.hosted import Hosted, hosting
+from ..cluster.hosted import Hosted, hosting, serving
 from ..contract.server import Server, find_server
 from ..ports import free_port
 from .conftest import Command, command
@@ -223,16 +220,11 @@ async def test_what_ended_before_it_began_stays_where_the_cluster_keeps_it(serve
 
 async def test_a_deployment_is_registered_straight_at_a_cluster(server: Server) -> None:
     """As the documentation and the job in Kubernetes do it. Nothing else is asked of a cluster without a gateway."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    stop = asyncio.Event()
-    serving = asyncio.create_task(serve_until(endpoint(App(Boxes())), listener, stop, 2))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     async def tool(*arguments: str) -> Ran:
         return await asyncio.to_thread(run, *arguments, "--admin", server.admin)
 
-    try:
+    async with serving(App(Boxes())) as url:
         first = await tool("deployments", "register", url)
         assert (first.status, "registered dp_" in first.out, "Add, Get, Script" in first.out) == (0, True, True), first.err
         again = await tool("deployments", "register", url, "--json")
@@ -243,32 +235,15 @@ async def test_a_deployment_is_registered_straight_at_a_cluster(server: Server) 
         for other in (["deployments", "list"], ["services"], ["invocations", "list"], ["state", "get", "sample.v1.Counter", "a"]):
             done = await tool(*other)
             assert (done.status, "the admin API of a Restate cluster" in done.err, "Traceback" in done.err) == (1, True, False), done.err
-    finally:
-        stop.set()
-        await asyncio.wait([serving], timeout=5)
 
 
 async def test_an_endpoint_that_hosts_something_else_now_is_not_unchanged(server: Server) -> None:
     """The cluster answers with what it knew, and does not look."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    @contextlib.asynccontextmanager
-    async def serves(*services: Any) -> AsyncIterator[None]:
-        stop = asyncio.Event()
-        serving = asyncio.create_task(serve_until(endpoint(App(*services)), listener.dup(), stop, 2))
-        try:
-            yield
-        finally:
-            stop.set()
-            await asyncio.wait([serving], timeout=5)
-
     async with gateway(server.ingress, server.admin) as front:
-        async with serves(Boxes(), Things()):
+        async with serving(App(Boxes(), Things())) as url:
             assert (await front.engine.register_deployment(url))["created"] is True
             assert (await front.engine.register_deployment(url))["created"] is False
-        async with serves(Boxes(), Things(), Wall()):
+        async with serving(App(Boxes(), Things(), Wall()), port=int(url.rpartition(":")[2])):
             with pytest.raises(TerminalError, match=f"{url} is registered as dp_.* and hosts something else now: .* --force") as caught:
                 await front.engine.register_deployment(url)
             assert caught.value.code is Code.ALREADY_EXISTS

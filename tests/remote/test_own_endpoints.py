@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,17 @@ from sample.v1.sample_restate import EchoClient
 
 from restate_runtime import TerminalError
 from restate_runtime.app import bare_app
-from restate_runtime.cluster import endpoint
 from restate_runtime.cluster.machine import Machine
-from restate_runtime.cluster.serving import serve_until
 
+from ..cluster.hosted import serving
 from ..durability.harness import Script, app, milliseconds, until, until_status
 from .conftest import OPTIONS
 
 
 @contextlib.asynccontextmanager
-async def serving(script: Script, port: int = 0) -> AsyncIterator[str]:
-    """The services at an endpoint, at its URL."""
-    listener = socket.create_server(("127.0.0.1", port))
-    listener.setblocking(False)
-    stop = asyncio.Event()
-    task = asyncio.create_task(serve_until(endpoint(app(script)), listener, stop, 2))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        stop.set()
-        await task
-
-
-@contextlib.asynccontextmanager
-async def hosting(tmp_path: Path, script: Script, **options: Any) -> AsyncIterator[Any]:
+async def hosting(tmp_path: Path, script: Script) -> AsyncIterator[Any]:
     """A runtime whose services are at an endpoint."""
-    async with serving(script) as url, bare_app().start(data_dir=tmp_path / "data", **{**OPTIONS, **options}) as runtime:
+    async with serving(app(script)) as url, bare_app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
         await runtime.register_deployment(url)
         yield runtime
 
@@ -149,7 +133,7 @@ async def test_one_that_waits_is_not_new_while_its_endpoint_is_away(tmp_path: Pa
             raise
 
     async with bare_app().start(data_dir=tmp_path / "data", **OPTIONS, inactivity_timeout=milliseconds(20)) as runtime:
-        async with serving(script) as url:
+        async with serving(app(script)) as url:
             await runtime.register_deployment(url)
             handle = EchoClient(runtime).script.in_background(Text(text=""))
             id = await handle.invocation_id()
@@ -157,7 +141,7 @@ async def test_one_that_waits_is_not_new_while_its_endpoint_is_away(tmp_path: Pa
         await handle.cancel()
         await until(lambda: "cannot be reached" in (runtime.inspector.describe(id)["last_failure"] or ""))
         await handle.cancel()
-        async with serving(script, int(url.rpartition(":")[2])):
+        async with serving(app(script), port=int(url.rpartition(":")[2])):
             with pytest.raises(TerminalError):
                 await handle.result()
     assert ran[0] == "waits"
@@ -179,7 +163,7 @@ async def test_what_made_calls_at_an_endpoint_does_not_go_on_in_the_app(tmp_path
         await awakeable
         return str(effect)
 
-    async with serving(script) as url:
+    async with serving(app(script)) as url:
         async with bare_app().start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
             deployment = (await runtime.register_deployment(url))["id"]
             id = await EchoClient(runtime).script.in_background(Text(text="")).invocation_id()

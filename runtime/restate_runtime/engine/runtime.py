@@ -18,7 +18,7 @@ from ..identifiers import parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Outcome, Success, Target
 from ..journal.events import Admit, AttachWaiter, Cancel, Existing, Kill, PauseRequested, Resume, ServicesChanged, Settle, Share
 from ..journal.model import Invocation, Status
-from ..serde import RAW, Value, check_text, encode, same
+from ..serde import Value, check_text, encode, same_settlement
 from .builtin import Builtins
 from .idempotency import WORKFLOW_RUN, key_reused, same_request, started_before
 from .machinery import Machinery
@@ -460,7 +460,7 @@ def _refused(id: str, invocation: Invocation, why: str) -> TerminalError:
 def _equal(first: Outcome, second: Outcome) -> bool:
     match first, second:
         case Success(before), Success(now):
-            return same(before, now) or (RAW in (before.tag, now.tag) and before.data == now.data)
+            return same_settlement(before, now)
         case Failure(message=before), Failure(message=now):
             return before == now  # which code it has is up to the SDK that rejects it
         case _:

@@ -164,7 +164,7 @@ class Readdress(msgspec.Struct, gc=False):
     seq: int
     token: int
     key: str | None
-    idempotency_key: str | None = None
+    idempotency_key: str | None
     request_digest: bytes | None = None
 
 

@@ -17,7 +17,7 @@ from ...engine.registry import SINGLETON_KEY, Registry
 from ...envelope import open_envelope, seal
 from ...errors import Code, RuntimeFault, TerminalError
 from ...handler.client import OutgoingCall
-from ...serde import RAW, Value, same
+from ...serde import Value, same_settlement
 from ...transcode import from_json, to_json
 from ..ids import awaiting, check_invocation_id, own_key
 from .client import Cluster, literal, part
@@ -333,8 +333,7 @@ def _hosted(registered: Any) -> dict[str, Any]:
 def _same(settled: tuple[str, bytes], verb: str, body: bytes) -> bool:
     if settled[0] != verb or verb == "reject":
         return settled == (verb, body)
-    first, second = open_envelope(settled[1]), open_envelope(body)
-    return same(first, second) or (RAW in (first.tag, second.tag) and first.data == second.data)
+    return same_settlement(open_envelope(settled[1]), open_envelope(body))
 
 
 def _headers(call: OutgoingCall) -> dict[str, str]:
