@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient
 from restate_runtime import Code, Runtime, RuntimeFault, TerminalError
 from restate_runtime.engine.options import load_options
 
-from .harness import app, milliseconds, until
+from .harness import app, milliseconds, until, until_status
 
 
 def limit(runtime: Runtime, spare: int | None) -> None:
@@ -99,6 +100,35 @@ async def test_a_stop_with_a_full_disk_loses_only_what_nobody_was_told(tmp_path:
             await call
     async with app().start(data_dir=tmp_path, **runtime_options) as runtime:
         assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 2
+
+
+@pytest.mark.parametrize("what", ["a handler that waits", "a background call"])
+async def test_a_stop_ends_although_the_disk_turns_out_to_be_full_in_it(
+    what: str, tmp_path: Path, runtime_options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(ctx: Any, text: str) -> Any:
+        return await ctx.awakeable(str)
+
+    def no_room(*_: Any) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    options = {"data_dir": tmp_path, "shutdown_timeout": milliseconds(50), **runtime_options}
+    hosted = app(script)
+    with pytest.raises(ConnectionError, match="not on disk") if what == "a background call" else contextlib.nullcontext():
+        async with hosted.start(**options) as runtime:
+            await CounterClient(runtime).add(AddRequest(name="k", amount=1))
+            handle = EchoClient(runtime).script.in_background(Text(text="wait"))
+            id = await handle.invocation_id()
+            await until_status(runtime, id, "suspended" if runtime.options.always_suspend else "running")
+            runtime._machinery._database.write = no_room
+            if what == "a background call":
+                CounterClient(runtime).add.in_background(AddRequest(name="k", amount=1))
+    assert "RT0208" in caplog.text or (what == "a handler that waits" and runtime.options.always_suspend)
+    async with hosted.start(**options) as runtime:
+        assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 2
+        gate = (await until_status(runtime, id, "running" if not runtime.options.always_suspend else "suspended"))["waiting_for"][0]
+        await runtime.resolve_awakeable(gate.removeprefix("awakeable "), "done")
+        assert (await runtime.invocation(id).result()).text == "done"
 
 
 @pytest.mark.rule("R40")

@@ -13,6 +13,8 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, KeyedText, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
+from restate_runtime import gather
+
 from .harness import app, invocation, milliseconds, until
 from .processes import child
 
@@ -114,6 +116,34 @@ async def test_a_side_effect_that_ends_in_time_is_recorded(tmp_path: Path, runti
         await until(lambda: executions)
     async with app(script).start(data_dir=tmp_path, **runtime_options) as runtime:
         assert (await runtime.invocation(id).result()).text == "over"
+    assert executions == ["go"]
+
+
+async def test_a_side_effect_beside_a_long_wait_does_not_hold_the_stop_up(tmp_path: Path, runtime_options: dict[str, Any]) -> None:
+    """Without suspending it once the effect is over, the stop would wait for all of its timeout, longer than this test may take."""
+    executions: list[str] = []
+    stopping = asyncio.Event()
+
+    async def script(ctx: Any, text: str) -> Any:
+        async def effect() -> str:
+            executions.append(text)
+            await stopping.wait()
+            return "effect"
+
+        return await gather(ctx.run("effect", effect), ctx.awakeable(str))
+
+    options = {"data_dir": tmp_path, "shutdown_timeout": milliseconds(3_600_000), **runtime_options}
+    async with app(script).start(**options) as runtime:
+        id = await EchoClient(runtime).script.in_background(Text(text="go")).invocation_id()
+        await until(lambda: executions)
+        asyncio.get_running_loop().call_later(0.05, stopping.set)
+    connection = apsw.Connection(str(tmp_path / "restate.sqlite3"), flags=apsw.SQLITE_OPEN_READONLY)
+    assert connection.execute("SELECT status FROM invocation").get == "suspended"
+    connection.close()
+    async with app(script).start(**options) as runtime:
+        gate = invocation(runtime, id)["waiting_for"][0].removeprefix("awakeable ")
+        await runtime.resolve_awakeable(gate, "settled")
+        assert (await runtime.invocation(id).result()).text == "('effect', 'settled')"
     assert executions == ["go"]
 
 

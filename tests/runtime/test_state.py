@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import json
@@ -17,6 +18,7 @@ from sample.v1.sample_pb2 import AddRequest, Number, Text
 from sample.v1.sample_restate import CounterClient, LedgerClient
 
 from restate_runtime import Code, SerdeError, TerminalError
+from restate_runtime.engine import shell
 from restate_runtime.serde import Value, decode, encode
 
 from .services import MOMENT, Sample, begin, play, send, until
@@ -393,3 +395,27 @@ def test_what_is_stored_may_lack_a_field_that_is_required_since() -> None:
         encode(lacking)
     stored = Value("message:google.protobuf.UninterpretedOption", lacking.SerializePartialToString())
     assert decode(stored, UninterpretedOption) == lacking
+
+
+async def test_state_in_memory_is_bounded_in_bytes(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "_CACHED_BYTES", 1_000_000)
+    large = "x" * 60_000
+
+    @sample.script
+    async def write(ctx: Any) -> None:
+        ctx.set("large", large + ctx.key)
+        ctx.set("more", large)
+
+    @sample.script
+    async def read(ctx: Any) -> str:
+        value: str = await ctx.get("large", str)
+        return value
+
+    async with sample.start() as runtime:
+        cache = runtime._machinery.shell._cache
+        keys = [f"key {number}" for number in range(60)]
+        for _ in range(3):
+            await asyncio.gather(*(play(runtime, write, key) for key in keys))
+            kept = [values for values, _ in cache._lanes.values()]
+            assert sum(len(value.data) for values in kept for value in values.values()) < 1_200_000
+            assert [await play(runtime, read, key) for key in keys] == [large + key for key in keys]

@@ -132,11 +132,11 @@ class Driver:
 
     def started_before(self, target: Target) -> Existing | None:
         """The run of a workflow that was started before, as the failure of another one."""
-        found = self._shell.idempotent((target.service, target.method, target.key or "", WORKFLOW_RUN))
+        found = self._shell.earlier_run(target)
         if found is None:
             return None
         error = started_before(target)
-        return Existing(0, found[0].id, Failure(error.code.value, error.message))
+        return Existing(0, found.id, Failure(error.code.value, error.message))
 
     def run_once(self, target: Target) -> HostedMethod | None:
         """The method of a target that is the run of a workflow."""

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.futures import terminal_error_of
 from ..identifiers import invocation_id
 from ..journal.entries import Failure, Input, Outcome
-from ..journal.events import Recover, Tick
+from ..journal.events import DetachWaiter, Recover, Tick
 from ..journal.model import Invocation, State
 from .alarm import Alarm
 from .committer import Committer
@@ -46,6 +47,21 @@ _LOG = logging.getLogger("restate_runtime.engine")
 def system_clock() -> int:
     """The system's time."""
     return time.time_ns() // 1_000_000
+
+
+class _Waiter(asyncio.Future[bytes]):
+    """What a caller outside waits with."""
+
+    def __init__(self, given_up: Callable[[_Waiter], None], *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._given_up = given_up
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Waits no longer."""
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self._given_up(self)
+        return cancelled
 
 
 class Machinery:
@@ -104,7 +120,9 @@ class Machinery:
             durable=self.shell.durable,
             fatal=self._fatal,
         )
-        self._retention = Retention(directory.database, self.loop, self.registry, self.options, self.committer, self.purge, self.now_ms)
+        self._retention = Retention(
+            directory.database, self.loop, self.registry, self.options, self.committer, self.shell.forget, self.now_ms
+        )
         self.shell.committer = self.committer
         self.shell.attempts = self.driver
         self.outposts.open(self._reader.deployments())
@@ -156,11 +174,15 @@ class Machinery:
         if not self._open:
             raise ConnectionError("the runtime is stopping")
 
-    def waiter(self) -> asyncio.Future[bytes]:
-        """A future that gets a reply, or a ConnectionError when the runtime stops first."""
-        future: asyncio.Future[bytes] = self.loop.create_future()
+    def waiter(self, id: bytes) -> asyncio.Future[bytes]:
+        """A future that gets the reply of an invocation, or a ConnectionError when the runtime stops first. Cancelled, it is forgotten."""
+        future = _Waiter(partial(self._give_up, id), loop=self.loop)
         self._outside.add(future)
         return future
+
+    def _give_up(self, id: bytes, waiter: asyncio.Future[bytes]) -> None:
+        self._outside.discard(waiter)
+        self.shell.step(DetachWaiter(id, waiter))
 
     def reply(self, waiter: object, outcome: Outcome) -> None:
         """What the core replies, now that it is on disk."""
@@ -219,12 +241,6 @@ class Machinery:
         assert isinstance(first, Input)
         return first
 
-    def purge(self, seqs: list[int]) -> None:
-        """Forgets completed invocations that are on disk."""
-        self.shell.forget_workflows(seqs)
-        self.committer.filling.purge.extend((seq,) for seq in seqs)
-        self.committer.end_transition()
-
     # --- the end
 
     def _fatal(self, fault: RuntimeFault) -> None:
@@ -244,15 +260,16 @@ class Machinery:
                 _fail(future, ConnectionError(why))
 
     async def stop(self) -> None:
-        """Suspends what waits, writes everything, closes the files."""
+        """Suspends what waits, writes everything that the disk takes in time, closes the files."""
         if os.getpid() != self._pid or (not self._open and not self.failed.done()):
             return  # a forked process leaves the files to their owner
         if not self.failed.done():
             self._open = False
             timeout_s = self.options.shutdown_timeout.total_seconds()
             await asyncio.gather(self.driver.stop(timeout_s), self.outposts.stop(timeout_s))
-            if not self.committer.full:
-                await self.committer.flush()
+            with contextlib.suppress(TimeoutError):
+                if not self.committer.full:
+                    await asyncio.wait_for(self.committer.flush(), timeout_s)
         await self.outposts.close()
         self.close(clean=not self.failed.done() and not self.committer.full)
 
@@ -270,13 +287,15 @@ class Machinery:
         self.committer.abort()
         self.committer.join()
         self._disconnect("the runtime is stopping")
-        self.inspector.close()
-        self._reader.close()
-        self._flight.close()
-        self._database.close(clean=clean)
-        self._directory.release()
-        if self._temporary:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
+        try:
+            self.inspector.close()
+            self._reader.close()
+            self._flight.close()
+            self._database.close(clean=clean)
+        finally:
+            self._directory.release()
+            if self._temporary:
+                shutil.rmtree(self.data_dir, ignore_errors=True)
 
 
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:

@@ -33,7 +33,7 @@ class Retention:
 
     Args:
         path: the database file.
-        purge: deletes them.
+        forget: deletes them.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Retention:
         registry: Registry,
         options: Options,
         committer: Committer,
-        purge: Callable[[list[int]], None],
+        forget: Callable[[list[int]], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class Retention:
         self._registry = registry
         self._journal_ms = round(options.journal_retention.total_seconds() * 1000)
         self._committer = committer
-        self._purge = purge
+        self._forget = forget
         self._now_ms = now_ms
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -95,7 +95,7 @@ class Retention:
         if self._stopped:
             return
         if expired:
-            self._purge(expired)
+            self._forget(expired)
         # A long list is worked off in pieces, so that a commit stays short; each is on disk before the next one is looked for.
         again = _NEXT_PIECE_S if len(expired) == _AT_ONCE else _INTERVAL_S
         self._committer.when_durable(lambda: self._again(again))

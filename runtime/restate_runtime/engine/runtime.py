@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,9 @@ class Runtime:
         return self._machinery.failed
 
     async def close(self, raised: BaseException | None = None) -> None:
-        """Waits for background calls that are not on disk, and raises failures that nobody saw."""
+        """Waits a while for background calls that are not on disk, and raises failures that nobody saw."""
         if not self._machinery.failed.done():
-            await self._background.close(raised)
+            await self._background.close(raised, self.options.shutdown_timeout.total_seconds())
 
     async def stop(self) -> None:
         """Suspends what waits and closes the files; callers that still wait get a ConnectionError."""
@@ -134,14 +135,17 @@ class Runtime:
         driver.check_size(f"the request to {call.service}/{call.method}", len(call.payload))
         given = call.payload
         target = driver.target_of(call)
-        waiter: asyncio.Future[bytes] | None = None if background else machinery.waiter()
         digest = b""
         retention_ms = driver.retention_ms
         idempotency_key = WORKFLOW_RUN if method.run_once else call.idempotency_key
         if idempotency_key is not None:
             digest = method.digest(call.payload)
             retention_ms = method.retention_ms(retention_ms) if call.retention_s is None else round(call.retention_s * 1000)
-            found = machinery.shell.idempotent((target.service, target.method, target.key or "", idempotency_key))
+            if method.run_once:
+                earlier = machinery.shell.earlier_run(target)
+                found = None if earlier is None else (earlier, b"")
+            else:
+                found = machinery.shell.idempotent((target.service, target.method, target.key or "", idempotency_key))
             if found is not None:
                 existing, before = found
                 refusal = None
@@ -151,10 +155,10 @@ class Runtime:
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
                 if existing.outcome is None:
                     machinery.shell.step(Share(existing.seq))
-                if waiter is not None:
-                    self._await_outcome(existing, waiter)
-                return Accepted(machinery, existing.id, waiter, refusal, attached=True)
+                result = None if background else self._outcome_of(existing)
+                return Accepted(machinery, existing.id, result, refusal, attached=True)
         id = driver.new_id()
+        waiter = None if background else machinery.waiter(id)
         machinery.shell.step(
             Admit(
                 id,
@@ -170,12 +174,14 @@ class Runtime:
         )
         return Accepted(machinery, id, waiter)
 
-    def _await_outcome(self, existing: Existing, waiter: asyncio.Future[bytes]) -> None:
+    def _outcome_of(self, existing: Existing) -> asyncio.Future[bytes]:
+        waiter = self._machinery.waiter(existing.id)
         if existing.outcome is None:
             self._machinery.shell.step(AttachWaiter(existing.seq, waiter))
         else:
             outcome = existing.outcome
             self._machinery.committer.when_durable(lambda: self._machinery.reply(waiter, outcome))
+        return waiter
 
     def _known(self, id: str) -> Invocation:
         self._machinery.check_open()
@@ -188,13 +194,11 @@ class Runtime:
         return found
 
     def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
-        """The result of an invocation, once there is one."""
+        """The result of an invocation, once there is one; whoever cancels it waits no longer."""
         existing = self._machinery.shell.existing(self._known(invocation_id).id)
         if existing is None:
             raise _unknown(invocation_id)  # forgotten in this moment
-        waiter = self._machinery.waiter()
-        self._await_outcome(existing, waiter)
-        return waiter
+        return self._outcome_of(existing)
 
     def output(self, invocation_id: str) -> bytes | None:
         """The result of a completed invocation as it is committed, `None` while there is none.
@@ -289,7 +293,7 @@ class Runtime:
     async def purge(self, invocation_id: str) -> None:
         """Forgets a completed invocation, its journal and its idempotency key."""
         invocation = await self._completed(invocation_id, "only a completed one can be purged")
-        self._machinery.purge([invocation.seq])
+        self._machinery.shell.forget([invocation.seq])
         await self._machinery.durable()
 
     async def _completed(self, invocation_id: str, why: str) -> Invocation:
@@ -354,6 +358,7 @@ class Runtime:
         outside_only("a runtime")
         what = f"{call.service}/{call.method}"
         source: asyncio.Future[Any]
+        abandoned: Callable[[], object] | None = None
         try:
             builtin = self._builtins.resolve(call.service, call.method)
             if builtin is not None:
@@ -361,10 +366,10 @@ class Runtime:
             else:
                 result = self.submit(call, background=False).result
                 assert result is not None
-                source = result
+                source, abandoned = result, result.cancel
         except (TerminalError, ConnectionError) as error:
             source = failed(error)
-        return OutsideCall(source, call.decode_response, timeout_s=call.timeout_s, what=what)  # type: ignore[return-value]
+        return OutsideCall(source, call.decode_response, timeout_s=call.timeout_s, what=what, abandoned=abandoned)  # type: ignore[return-value]
 
     def begin_send(self, call: OutgoingCall) -> InvocationHandle[Any]:
         """For generated clients: begins a background call."""

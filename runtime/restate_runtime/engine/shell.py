@@ -16,6 +16,7 @@ from ..journal.effects import (
     Abandon,
     ClearStates,
     Deliver,
+    ForgetKey,
     Load,
     Pressure,
     PutState,
@@ -24,22 +25,23 @@ from ..journal.effects import (
     StartAttempt,
     StillWaits,
 )
-from ..journal.entries import Command, Notification, Outcome, Ref
-from ..journal.events import Event, Evict, Existing, Loaded, Pause
+from ..journal.entries import Command, Notification, Outcome, Ref, Target
+from ..journal.events import Event, Evict, Existing, Forget, Loaded, Pause
 from ..journal.model import Invocation, LaneKey, State
 from ..serde import Value
 from .alarm import Alarm
 from .committer import Committer
-from .idempotency import Scope
+from .idempotency import WORKFLOW_RUN, Scope
 from .registry import HostedService
 from .storage.batch import Batch
-from .storage.reader import Reader
+from .storage.reader import Idempotent, Reader
 from .storage.rows import invocation_from_row, invocation_row
 
 __all__ = ["Attempts", "Shell"]
 
 _CACHED_LANES = 20_000
 _CACHED_LANE_BYTES = 64 * 1024
+_CACHED_BYTES = 64 * 1024 * 1024
 
 
 class Attempts(Protocol):
@@ -61,6 +63,9 @@ class StateCache:
 
     def __init__(self) -> None:
         self._lanes: OrderedDict[LaneKey, tuple[dict[str, Value], int]] = OrderedDict()
+        self._bytes: dict[LaneKey, int] = {}
+        self._total = 0
+        self._changed: set[LaneKey] = set()
 
     def get(self, lane: LaneKey) -> dict[str, Value] | None:
         """The lane's state, where it is here."""
@@ -74,18 +79,26 @@ class StateCache:
         """Keeps the lane's state at least until that batch is durable."""
         self._lanes[lane] = (values, batch)
         self._lanes.move_to_end(lane)
-
-    def drop(self, lane: LaneKey) -> None:
-        """The lane has no state any more."""
-        self._lanes.pop(lane, None)
+        self._changed.add(lane)
 
     def trim(self, durable: int) -> None:
-        """Drops the lanes longest unused, where they are on disk."""
-        while len(self._lanes) > _CACHED_LANES:
+        """Drops the lanes longest unused, where they are on disk, until the others are within bounds."""
+        for lane in self._changed:
+            size = size_of(self._lanes[lane][0])
+            self._total += size - self._bytes.get(lane, 0)
+            self._bytes[lane] = size
+        self._changed.clear()
+        while len(self._lanes) > _CACHED_LANES or self._total > _CACHED_BYTES:
             lane, (_, batch) = next(iter(self._lanes.items()))
             if batch > durable:
                 return
             del self._lanes[lane]
+            self._total -= self._bytes.pop(lane)
+
+
+def size_of(values: dict[str, Value]) -> int:
+    """Bytes of a lane's state, without what Python needs to hold them."""
+    return sum(len(value.data) for value in values.values())
 
 
 class Shell:
@@ -146,6 +159,10 @@ class Shell:
                 recorded = True
                 if type(effect) is PutState or type(effect) is ClearStates:
                     self._keep_state(effect.lane, batch)
+                elif type(effect) is ForgetKey:
+                    lane = self.state.lanes.get(effect.lane)
+                    # On disk there still is some: what is read of it in the meantime is empty.
+                    self._cache.put(effect.lane, {} if lane is None or lane.state is None else lane.state, batch.number)
                 continue
             match effect:
                 case StartAttempt():
@@ -208,7 +225,7 @@ class Shell:
         values = self._cache.get(lane)
         if values is None:
             values = self._reader.state(lane)
-            if sum(len(value.data) for value in values.values()) <= _CACHED_LANE_BYTES:
+            if size_of(values) <= _CACHED_LANE_BYTES:
                 self._cache.put(lane, values, self.committer.last_durable)
         return values
 
@@ -261,17 +278,26 @@ class Shell:
         """How a named promise of a key was settled, where it was."""
         for batch in self.committer.pending():
             outcome = batch.promises.get((*lane, name))
-            if outcome is not None:
+            if outcome is not None or lane in batch.forgotten:
                 return outcome
         return self._reader.promise(lane, name)
 
-    def forget_workflows(self, seqs: Sequence[int]) -> None:
-        """The state of workflows among these completed invocations is about to go from the disk, and goes from memory."""
-        for lane in self._reader.workflows(seqs):
-            self._cache.drop(lane)
-            held = self.state.lanes.get(lane)
-            if held is not None and held.state is not None:
-                held.state.clear()  # a handler that only reads
+    def forget(self, seqs: Sequence[int]) -> None:
+        """Completed invocations that are on disk go; with the run of a workflow its state and promises, unless another one has begun."""
+        going = {seq for batch in self.committer.pending() for seq in batch.purged}
+        seqs = [seq for seq in seqs if seq not in going]
+        self.step(Forget(seqs, self._reader.workflows(seqs)))
+
+    def earlier_run(self, target: Target) -> Existing | None:
+        """The run of a workflow that another one would repeat. Where that is forgotten, it makes way: nothing of it is left to the next."""
+        scope = (target.service, target.method, target.key or "", WORKFLOW_RUN)
+        with self._reader.snapshot():
+            known = self._known_as(scope)
+            if known is None or not known.expired:
+                return None if known is None else self.existing(known.id)
+        if not any(known.seq in batch.purged for batch in self.committer.pending()):
+            self.step(Forget([known.seq], [(target.service, target.key or "")]))
+        return None
 
     def contract_row(self, service: HostedService) -> tuple[str, str, str, bytes, int] | None:
         """How the contract of a service that came is kept; `None` where it is as it was."""
@@ -279,17 +305,18 @@ class Shell:
 
     def idempotent(self, scope: Scope) -> tuple[Existing, bytes] | None:
         """What an idempotency key leads to, with the digest of its request."""
+        with self._reader.snapshot():
+            known = self._known_as(scope)
+            if known is None or known.expired:
+                return None
+            found = self.existing(known.id)
+            return None if found is None else (found, known.digest)
+
+    def _known_as(self, scope: Scope) -> Idempotent | None:
         for batch in self.committer.pending():
             pending = batch.idempotency.get(scope)
             if pending is not None:
-                owner = self.find(pending[1])
-                if owner is None or owner.forgotten(self.now_ms()):
-                    return None
-                found = self.existing(pending[1])
-                return None if found is None else (found, pending[2])
-        with self._reader.snapshot():
-            row = self._reader.idempotent(scope, self.now_ms())
-            if row is None or row.expired:
-                return None
-            found = self.existing(row.id)
-            return None if found is None else (found, row.digest)
+                seq, id, digest = pending
+                owner = self.find(id)
+                return None if owner is None else Idempotent(seq, id, digest, owner.forgotten(self.now_ms()))
+        return self._reader.idempotent(scope, self.now_ms())

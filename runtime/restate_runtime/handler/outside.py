@@ -38,7 +38,7 @@ class OutsideCall(asyncio.Future[T], Generic[T]):
     """A call as it is held outside handlers: a real asyncio future, so that all of asyncio works on it.
 
     Args:
-        source: what the engine answers; it is followed, never cancelled.
+        source: what the engine answers; it is followed, and cancelled by nobody but `abandoned`.
         decode: turns the source's result into this one's.
         timeout_s: bound on the wait, after which this future fails with `TimeoutError` while the source goes on.
         what: the call in words, for error messages.
@@ -52,7 +52,7 @@ class OutsideCall(asyncio.Future[T], Generic[T]):
         *,
         timeout_s: float | None = None,
         what: str = "the call",
-        abandoned: Callable[[], None] | None = None,
+        abandoned: Callable[[], object] | None = None,
     ) -> None:
         loop = source.get_loop()
         super().__init__(loop=loop)
@@ -211,21 +211,23 @@ class BackgroundCalls:
         """Somebody got the outcome of that call."""
         self._open.pop(handle, None)
 
-    async def close(self, raised: BaseException | None = None) -> None:
+    async def close(self, raised: BaseException | None = None, timeout_s: float | None = None) -> None:
         """Waits for the calls still under way and raises the failures that nobody saw; called on leaving `async with`.
 
         Args:
             raised: what the block raised, which stays what is raised: the failures become notes on it.
+            timeout_s: bound on the wait; what is not on disk then has failed.
 
         Raises:
             Exception: the failure, where it is one; an `ExceptionGroup` where they are several.
         """
         if not self._open:
             return
-        await asyncio.wait(list(self._open.values()))
+        await asyncio.wait(list(self._open.values()), timeout=timeout_s)
         accepted = [future for future in self._open.values() if not future.cancelled()]
         self._open.clear()
-        failures = [error for future in accepted if isinstance(error := future.exception(), Exception)]
+        failures = [error for future in accepted if future.done() and isinstance(error := future.exception(), Exception)]
+        failures += [ConnectionError("a background call is not on disk, and the runtime stops") for future in accepted if not future.done()]
         if raised is not None:
             for failure in failures:
                 raised.add_note(f"a background call failed as well: {failure}")

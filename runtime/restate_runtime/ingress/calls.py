@@ -93,11 +93,15 @@ class Calls:
         kind = _kind(request, address)
         timeout_s = timeout_of(request.headers)
         submission = await self._submit(request, address, kind, timeout_s, background=False)
-        if submission.attached:
-            await wait(submission.on_disk, timeout_s)  # where the repeat is refused, that is no outcome of the invocation
         headers = {INVOCATION_ID: submission.invocation_id}
-        assert submission.result is not None
-        return await answer(encoder(address.method, kind, headers), submission.result, timeout_s, headers)
+        result = submission.result
+        assert result is not None
+        try:
+            if submission.attached:
+                await wait(submission.on_disk, timeout_s)  # where the repeat is refused, that is no outcome of the invocation
+            return await answer(encoder(address.method, kind, headers), result, timeout_s, headers)
+        finally:
+            result.cancel()  # whether it has come or not, nobody waits for it any more
 
     async def _send(self, request: web.BaseRequest, address: Address) -> web.Response:
         delay_ms = 0

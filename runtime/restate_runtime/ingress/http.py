@@ -156,7 +156,11 @@ class _Ingress:
 
     async def _attach(self, request: web.BaseRequest, invocation_id: str) -> web.Response:
         headers, encode = await self._decoder(request, invocation_id)
-        return await answer(encode, self._engine.attach(invocation_id), timeout_of(request.headers), headers)
+        result = self._engine.attach(invocation_id)
+        try:
+            return await answer(encode, result, timeout_of(request.headers), headers)
+        finally:
+            result.cancel()  # nobody waits for it any more
 
     async def _output(self, request: web.BaseRequest, invocation_id: str) -> web.Response:
         headers, encode = await self._decoder(request, invocation_id)

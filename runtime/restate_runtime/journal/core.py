@@ -12,7 +12,7 @@ from itertools import islice
 from ..errors import Code
 from ..retry import OnExhausted
 from .commands import issue
-from .effects import DropAction, DropTimer, Effect, PutAction, StartAction
+from .effects import DropAction, DropTimer, Effect, ForgetKey, Purge, PutAction, StartAction
 from .entries import CANCEL, CANCELLED, Completion, Failure, Signal
 from .events import (
     ActionEnded,
@@ -23,8 +23,10 @@ from .events import (
     AttemptFailed,
     Cancel,
     CancelTaken,
+    DetachWaiter,
     Event,
     Evict,
+    Forget,
     HandlerMissing,
     Issue,
     Kill,
@@ -117,6 +119,10 @@ def step(state: State, event: Event, now: int) -> list[Effect]:
             _tick(state, now, out)
         case AttachWaiter():
             state.invocations[event.seq].waiters.append(event.waiter)
+        case DetachWaiter():
+            waited = state.find(event.id)
+            if waited is not None and event.waiter in waited.waiters:
+                waited.waiters.remove(event.waiter)
         case Share():
             share(state.invocations[event.seq], now, out)
         case Settle():
@@ -137,6 +143,8 @@ def step(state: State, event: Event, now: int) -> list[Effect]:
             invocation = _current(state, event.seq, event.token)
             if invocation is not None:
                 readdress(state, invocation, event, now, out)
+        case Forget():
+            _forget(state, event, out)
         case Cancel():
             cancel(state, state.invocations[event.seq], now, out)
         case CancelTaken():
@@ -186,6 +194,15 @@ def _evict(state: State, event: Evict) -> None:
         invocation = state.invocations.get(seq)
         if invocation is not None and invocation.version == version and not invocation.live and invocation.status in PARKED:
             invocation.journal = None
+
+
+def _forget(state: State, event: Forget, out: list[Effect]) -> None:
+    for key in event.workflows:
+        lane = state.lanes.get(key)
+        if lane is not None and lane.state is not None:
+            lane.state.clear()  # of handlers that only read
+        out.append(ForgetKey(key))
+    out.extend(Purge(seq) for seq in event.seqs)
 
 
 def _suspend(state: State, event: Suspend, now: int, out: list[Effect]) -> None:

@@ -23,9 +23,11 @@ __all__ = [
     "DropSubscriber",
     "DropTimer",
     "Effect",
+    "ForgetKey",
     "ForgetRows",
     "Load",
     "Pressure",
+    "Purge",
     "PutAction",
     "PutCommand",
     "PutIdempotency",
@@ -164,6 +166,18 @@ class ForgetRows(msgspec.Struct, gc=False):
     seq: int
 
 
+class ForgetKey(msgspec.Struct, gc=False):
+    """Record: state and promises of a key go, with the run of a workflow that they belong to."""
+
+    lane: LaneKey
+
+
+class Purge(msgspec.Struct, gc=False):
+    """Record: a completed invocation goes with all that is its own."""
+
+    seq: int
+
+
 class StartAttempt(msgspec.Struct, gc=False):
     """Inner: run the handler; journal and state are in memory."""
 
@@ -234,6 +248,8 @@ Effect = (
     | PutPromise
     | PutPromiseWaiter
     | ForgetRows
+    | ForgetKey
+    | Purge
     | StartAttempt
     | Load
     | Deliver

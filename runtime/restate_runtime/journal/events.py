@@ -21,9 +21,11 @@ __all__ = [
     "AttemptFailed",
     "Cancel",
     "CancelTaken",
+    "DetachWaiter",
     "Event",
     "Evict",
     "Existing",
+    "Forget",
     "HandlerMissing",
     "Issue",
     "Kill",
@@ -69,6 +71,13 @@ class AttachWaiter(msgspec.Struct, gc=False):
     """Somebody outside waits for a live invocation."""
 
     seq: int
+    waiter: object
+
+
+class DetachWaiter(msgspec.Struct, gc=False):
+    """Who waited outside does so no longer."""
+
+    id: bytes
     waiter: object
 
 
@@ -222,6 +231,13 @@ class Settle(msgspec.Struct, gc=False):
     outcome: Outcome
 
 
+class Forget(msgspec.Struct, gc=False):
+    """Completed invocations go; with the runs of workflows among them, of these keys, their state and promises."""
+
+    seqs: Sequence[int]
+    workflows: Sequence[LaneKey]
+
+
 class Cancel(msgspec.Struct, gc=False):
     """Asks a live invocation to stop: one that has not begun ends, of others the current or next await raises."""
 
@@ -290,6 +306,7 @@ class Recover(msgspec.Struct, gc=False):
 Event = (
     Admit
     | AttachWaiter
+    | DetachWaiter
     | Share
     | Issue
     | ActionWanted
@@ -304,6 +321,7 @@ Event = (
     | Loaded
     | Evict
     | Settle
+    | Forget
     | Cancel
     | CancelTaken
     | Kill

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from ...admin.registration import registration
@@ -35,14 +34,27 @@ _COMPLETED = 409
 _ONCE = ("purge", "restart-as-new")
 
 
-@dataclass(frozen=True, slots=True)
 class Taken:
-    """A call that the cluster has taken: it is durable there."""
+    """A call that the cluster has taken: it is durable there.
 
-    invocation_id: str
-    attached: bool
-    result: asyncio.Future[bytes] | None
-    on_disk: asyncio.Future[None]
+    Args:
+        attach: begins to wait for the result, once somebody asks for it; `None` of a background call.
+    """
+
+    def __init__(self, id: str, attach: Callable[[str], asyncio.Future[bytes]] | None, *, attached: bool) -> None:
+        self.invocation_id = id
+        self.attached = attached
+        self.on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_disk.set_result(None)
+        self._attach = attach
+        self._result: asyncio.Future[bytes] | None = None
+
+    @property
+    def result(self) -> asyncio.Future[bytes] | None:
+        """The response; `None` of a background call."""
+        if self._result is None and self._attach is not None:
+            self._result = self._attach(self.invocation_id)
+        return self._result
 
 
 class ClusterEngine:
@@ -59,7 +71,6 @@ class ClusterEngine:
         self._cluster = cluster
         self._directory = directory
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._results: dict[str, asyncio.Task[bytes]] = {}
         self._last: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._stopping = False
 
@@ -142,17 +153,11 @@ class ClusterEngine:
         if not isinstance(accepted, dict) or "invocationId" not in accepted:
             raise ConnectionError("what answers at --cluster is no Restate cluster")
         id = str(accepted["invocationId"])
-        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        on_disk.set_result(None)
-        return Taken(id, accepted.get("status") == _PREVIOUSLY, None if background else self.attach(id), on_disk)
+        return Taken(id, None if background else self.attach, attached=accepted.get("status") == _PREVIOUSLY)
 
     def attach(self, invocation_id: str) -> asyncio.Future[bytes]:
-        """The result of an invocation, once there is one; all who wait for it share one request."""
-        task = self._results.get(invocation_id)
-        if task is None:
-            task = self._results[invocation_id] = self._begin(self._result(invocation_id))
-            task.add_done_callback(lambda _: self._results.pop(invocation_id, None))
-        return task
+        """The result of an invocation, once there is one; whoever cancels it waits no longer."""
+        return self._begin(self._result(invocation_id))
 
     async def _result(self, invocation_id: str) -> bytes:
         check_invocation_id(invocation_id)

@@ -12,7 +12,9 @@ from ...journal.effects import (
     DropSubscriber,
     DropTimer,
     Effect,
+    ForgetKey,
     ForgetRows,
+    Purge,
     PutAction,
     PutCommand,
     PutIdempotency,
@@ -26,7 +28,7 @@ from ...journal.effects import (
     PutTimer,
 )
 from ...journal.entries import Notification, Outcome, Output, encode_entry
-from ...journal.model import PARKED, Invocation, Status
+from ...journal.model import PARKED, Invocation, LaneKey, Status
 from .meta import Counters
 from .rows import invocation_row, sealed, sealed_entry
 
@@ -82,8 +84,6 @@ _ACCESS = _table("access", ("service",), 1)
 _SERVICE = _table("service", ("name",), 4)
 _DEPLOYMENT = _table("deployment", ("id",), 3)
 
-_WORKFLOW = "SELECT service, key FROM invocation WHERE seq = ? AND idempotency_key = ''"
-
 
 class Batch:
     """Filled by one transition after another, then written as it is.
@@ -99,7 +99,8 @@ class Batch:
         parked: versions of the invocations that are out of memory once it is durable, by sequence number.
         completed, outcomes, idempotency, notifications, promises: what a reader must know of records that are not on disk yet.
         access, contracts, deployments: what is stored of services and deployments, by name and id.
-        purge: completed invocations that go with all that is theirs.
+        forgotten: keys of workflows whose state and promises went; what is in the batch of them came later.
+        purged: completed invocations that go with all that is their own.
     """
 
     __slots__ = (
@@ -121,13 +122,14 @@ class Batch:
         "contracts",
         "counters",
         "deployments",
+        "forgotten",
         "idempotency",
         "notifications",
         "number",
         "outcomes",
         "parked",
         "promises",
-        "purge",
+        "purged",
         "releases",
         "transitions",
     )
@@ -154,8 +156,9 @@ class Batch:
         self.deployments: dict[str, tuple[str, int, bytes] | None] = {}
         self.access: dict[str, bool | None] = {}
         self._forget: list[tuple[int]] = []
-        self.purge: list[tuple[int]] = []
-        self._clears: list[tuple[str, str]] = []
+        self.forgotten: list[LaneKey] = []
+        self.purged: list[int] = []
+        self._clears: list[LaneKey] = []
         self._commands: list[tuple[int, int, bytes, int]] = []
         self._notification_rows: list[tuple[int, int, bytes, int]] = []
         self._subscribers: dict[tuple[int, int, int], tuple[()] | None] = {}
@@ -200,10 +203,19 @@ class Batch:
         value = record.value
         self._state[(*record.lane, record.name)] = None if value is None else (value.tag, value.data)
 
-    def _clear_states(self, record: ClearStates) -> None:
+    def _clear_states(self, record: ClearStates | ForgetKey) -> None:
         for key in [key for key in self._state if key[:2] == record.lane]:
             del self._state[key]
         self._clears.append(record.lane)
+
+    def _forget_key(self, record: ForgetKey) -> None:
+        self._clear_states(record)
+        for key in [key for key in self.promises if key[:2] == record.lane]:
+            del self.promises[key]
+        self.forgotten.append(record.lane)
+
+    def _purge(self, record: Purge) -> None:
+        self.purged.append(record.seq)
 
     def _put_timer(self, record: PutTimer) -> None:
         self._timers[record.seq, record.completion_id] = (record.due_ms,)
@@ -268,6 +280,8 @@ class Batch:
             yield from _IDEMPOTENCY.changes({scope: (seq, digest) for scope, (seq, _, digest) in self.idempotency.items()})
         if self._promise_waiters:
             yield from _PROMISE_WAITER.changes(self._promise_waiters)
+        if self.forgotten:
+            yield "DELETE FROM promise WHERE service = ? AND key = ?", self.forgotten
         if self.promises:
             yield from _PROMISE.changes({key: (encode_entry(outcome),) for key, outcome in self.promises.items()})
             yield "DELETE FROM promise_waiter WHERE service = ? AND key = ? AND name = ?", list(self.promises)
@@ -280,13 +294,9 @@ class Batch:
         if self._forget:
             for table in ("timer", "action", "subscriber"):
                 yield f"DELETE FROM {table} WHERE seq = ?", self._forget
-        if self.purge:
-            yield "DELETE FROM promise_waiter WHERE seq = ?", self.purge
-            # A workflow is the only one with an empty idempotency key (journal/entries.KnownAs): its promises and state go with it.
-            for table in ("promise", "state"):
-                yield f"DELETE FROM {table} WHERE (service, key) = ({_WORKFLOW})", self.purge
-            for table in ("invocation", "command", "notification", "idempotency"):
-                yield f"DELETE FROM {table} WHERE seq = ?", self.purge
+        if self.purged:
+            for table in ("invocation", "command", "notification", "idempotency", "promise_waiter"):
+                yield f"DELETE FROM {table} WHERE seq = ?", [(seq,) for seq in self.purged]
 
 
 _TAKE: dict[type, Callable[[Batch, Any], None]] = {
@@ -306,4 +316,6 @@ _TAKE: dict[type, Callable[[Batch, Any], None]] = {
     PutPromise: Batch._put_promise,
     PutPromiseWaiter: Batch._put_promise_waiter,
     ForgetRows: Batch._forget_rows,
+    ForgetKey: Batch._forget_key,
+    Purge: Batch._purge,
 }

@@ -15,7 +15,7 @@ from ...journal.model import Action, Invocation, LaneKey, Timer, TimerKind
 from ...serde import Value
 from ..registry import HostedService
 from .contracts import contract_row
-from .rows import checked, damage_reported, invocation_from_row, key_is_intact
+from .rows import checked, damage_reported, invocation_from_row, key_is_intact, sealed
 
 __all__ = ["Idempotent", "Reader", "Recovered"]
 
@@ -182,9 +182,10 @@ class Reader:
 
     @damage_reported()
     def workflows(self, seqs: Sequence[int]) -> list[LaneKey]:
-        """The keys of those among these invocations that are runs of workflows."""
-        one = "SELECT service, key FROM invocation WHERE seq = ? AND idempotency_key = ''"
-        return [lane for seq in seqs for lane in self._connection.execute(one, (seq,))]
+        """The keys of workflows whose last run is among these invocations; a damaged row says nothing about any."""
+        last = _IDEMPOTENCY + "seq = ? AND idempotency_key = ''"
+        rows = [row for seq in seqs for row in self._connection.execute(last, (seq,))]
+        return [(row[0], row[2]) for row in rows if row == sealed("idempotency", *row[:-1])]
 
     @damage_reported()
     def deployments(self) -> list[tuple[str, str, int, bytes]]:

@@ -1,0 +1,76 @@
+"""Runs of a workflow under one key: the next one begins once nobody can ask for the one before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restate_runtime.engine import retention
+
+from ..durability.harness import Clock, app, start, until
+from .conftest import OPTIONS, Endpoint, nothing
+from .test_scripted import Script
+
+pytestmark = pytest.mark.rule("R22")
+
+OVER = timedelta(days=30)
+LEAVES = (["set", "a", "one"], ["set", "b", "one"], ["resolve_promise", "p", "one"], ["return", "one"])
+FINDS = (["get", "a"], ["peek", "p"], ["set", "a", "two"], ["resolve_promise", "p", "two"], ["promise", "q"], ["await", "q"])
+
+
+@pytest.fixture(scope="module", params=["bidi", "http1"])
+def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    endpoint = Endpoint(tmp_path_factory.mktemp("workflows") / "log", http1=request.param == "http1", program="scripted_endpoint.py")
+    endpoint.start()
+    try:
+        yield endpoint
+    finally:
+        endpoint.kill()
+
+
+async def second_run(script: Script, caller: str) -> Any:
+    """Begins it from outside or in a handler, and returns what has its result."""
+    if caller == "outside":
+        return script.send(*FINDS, service="Process/run")
+    return asyncio.ensure_future(Script(script.runtime)(["call", "c", ["Process", "run", script.key], FINDS], ["await", "c"]))
+
+
+@pytest.mark.parametrize("caller", ["outside", "handler"])
+async def test_a_run_leaves_nothing_to_the_next_and_takes_nothing_from_it(
+    endpoint: Endpoint, caller: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_FIRST_S", 0.01)
+    clock = Clock()
+    options = OPTIONS | {"data_dir": tmp_path / "data", "inactivity_timeout": timedelta(milliseconds=50)}
+    async with start(app(nothing), clock, **options) as runtime:
+        await endpoint.ready()
+        await runtime.register_deployment(endpoint.url, http1=endpoint.http1)
+        script = Script(runtime)
+        first = script.send(*LEAVES, service="Process/run")
+        id = await first.invocation_id()
+        assert json.loads(await first.result())[-1] == "one"
+        clock.advance(OVER)
+        running = await second_run(script, caller)
+
+        async def look() -> Any:
+            return await script(["get", "a"], ["get", "b"], ["peek", "p"], service="Process/look")
+
+        while await look() != [["two"], [None], ["two"]]:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(retention, "_INTERVAL_S", 0.01)
+        runtime._machinery._retention._begin()
+        await until(lambda: runtime.inspector.describe(id) is None)
+        for _ in range(5):  # suspended or not, what was written stays
+            assert await look() == [["two"], [None], ["two"]]
+            await asyncio.sleep(0.02)
+        await script(["resolve_promise", "q", "yes"], service="Process/look")
+        result = json.loads(await running.result()) if caller == "outside" else (await running)[0][0]
+        assert result == [[None], [None], "resolved", ["yes"]]
+    async with start(app(nothing), clock, **options) as runtime:
+        assert [row["key"] for row in runtime.inspector.state("Process", script.key)] == ["a"]
