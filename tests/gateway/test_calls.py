@@ -50,6 +50,27 @@ async def test_a_background_call_and_its_result(ask: Ask, key: str) -> None:
     assert (await ask("GET", f"/restate/invocation/{id}/status")).json == {"status": "completed"}
 
 
+@pytest.mark.rule("R7")
+async def test_nobody_waits_for_clients_that_went(front: Gateway, connection: Any, key: str) -> None:
+    call = CounterClient(connection).script
+    request = KeyedText(key=key, text="wait")
+    handle = call.in_background(request, idempotency_key=key)
+    while not (rows := await front.engine.inspector.state("sample.v1.Counter", key, "awakeable")):
+        await asyncio.sleep(0.02)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await handle.result(timeout=0.1)
+        with pytest.raises(TimeoutError):
+            await call(request, idempotency_key=key, timeout=0.1)
+    while front.engine._tasks:
+        await asyncio.sleep(0.02)
+    kept, left = (asyncio.ensure_future(handle.result(timeout=timeout)) for timeout in (None, 0.1))
+    with pytest.raises(TimeoutError):  # of two that wait for one, one goes
+        await left
+    await connection.resolve_awakeable(rows[0]["value_json"], "here")
+    assert (await kept).text == "here"
+
+
 @pytest.mark.rule("R32")
 async def test_a_delayed_call_has_no_result_yet(ask: Ask, key: str) -> None:
     id = (await ask("POST", f"{ADD}/send?delay=15m", {"name": key})).json["invocationId"]
