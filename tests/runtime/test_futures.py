@@ -473,3 +473,26 @@ async def test_unawaited_calls_run_to_their_end(sample: Sample) -> None:
         assert await play(runtime, leaves) == "left"
         while (await CounterClient(runtime).get(CounterKey(name="k"))).value < 2:
             pass
+
+
+async def test_timers_of_what_is_completed_do_not_stay_until_they_are_due(sample: Sample) -> None:
+    @sample.script
+    async def bounded(ctx: Any) -> str:
+        value: str = await ctx.run("done", lambda: "done").or_timeout(LONG)
+        return value
+
+    @sample.script
+    async def waiting(ctx: Any) -> str:
+        await ctx.awakeable(str).or_timeout(3 * MOMENT)
+        return "never"
+
+    async with sample.start() as runtime:
+        for _ in range(30):
+            delayed = EchoClient(runtime).call.delayed(Text(), delay=LONG)
+            await delayed.kill()
+        due = send(runtime, waiting)
+        for _ in range(40):
+            await asyncio.gather(*(play(runtime, bounded) for _ in range(50)))
+        assert len(runtime._machinery.state.timers) < 1000
+        with pytest.raises(TerminalError, match="not finished within"):  # what is due is due all the same
+            await due.result()

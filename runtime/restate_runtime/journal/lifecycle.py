@@ -228,6 +228,7 @@ def complete(state: State, invocation: Invocation, outcome: Outcome, now: int, o
     """The end: result to whoever waits, turn to the next in the inbox."""
     append_command(invocation, Output(outcome, at), out)
     was_live = invocation.live
+    scheduled = invocation.status is Status.SCHEDULED
     invocation.live = False
     if was_live:
         _stop_reading(state, invocation)
@@ -239,6 +240,8 @@ def complete(state: State, invocation: Invocation, outcome: Outcome, now: int, o
         out.append(ForgetRows(invocation.seq))
     del state.invocations[invocation.seq]
     del state.by_id[invocation.id]
+    if scheduled or invocation.timers:
+        state.forget_timers(scheduled + invocation.timers)
     if invocation.parent is not None:
         _answer(state, invocation, invocation.parent, outcome, now, out)
     for subscriber in invocation.subscribers:

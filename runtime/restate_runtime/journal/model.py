@@ -16,6 +16,8 @@ from .waits import Wait
 
 __all__ = ["Action", "Invocation", "Journal", "Lane", "LaneKey", "State", "Status", "Timer", "TimerKind"]
 
+_STALE_TIMERS = 500  # so few are not worth going through all of them
+
 
 class Status(enum.StrEnum):
     """Where an invocation stands."""
@@ -200,6 +202,7 @@ class State:
         max_live: attempts in memory at once.
         live: attempts in memory now, those being loaded included.
         ready: invocations that wait for room, in order.
+        timers: a heap; those of completed invocations stay in it until there are too many.
         promises: who waits for a named promise of a key that is not settled: sequence numbers and completion ids.
     """
 
@@ -212,6 +215,7 @@ class State:
     lanes: dict[LaneKey, Lane] = field(default_factory=dict)
     ready: deque[int] = field(default_factory=deque)
     timers: list[Timer] = field(default_factory=list)
+    stale_timers: int = 0
     promises: dict[tuple[LaneKey, str], list[tuple[int, int]]] = field(default_factory=dict)
 
     def find(self, invocation_id: bytes) -> Invocation | None:
@@ -222,6 +226,14 @@ class State:
     def add_timer(self, due_ms: int, kind: TimerKind, seq: int, completion_id: int = 0) -> None:
         """Something will be due. Timers are never taken back: a stale one finds nothing to do."""
         heapq.heappush(self.timers, (due_ms, seq, kind, completion_id))
+
+    def forget_timers(self, count: int) -> None:
+        """So many timers were an invocation's that is completed. A month's bound on a wait of a moment must not stay for a month."""
+        self.stale_timers += count
+        if self.stale_timers > _STALE_TIMERS and self.stale_timers * 2 > len(self.timers):
+            self.timers = [timer for timer in self.timers if timer[1] in self.invocations]
+            heapq.heapify(self.timers)
+            self.stale_timers = 0
 
     def due(self, now_ms: int) -> Iterator[Timer]:
         """Takes out what is due, in order."""
