@@ -67,8 +67,12 @@ class Machinery:
         self._outside: set[asyncio.Future[bytes] | asyncio.Future[None]] = set()
         self._temporary = options.data_dir is None
         self.data_dir = options.data_dir or Path(tempfile.mkdtemp(prefix="restate-"))
-        self._directory = DataDirectory(self.data_dir)
         with contextlib.ExitStack() as opened:
+            if self._temporary:
+                opened.callback(self._remove)
+            self._directory = DataDirectory(self.data_dir)
+            if self._directory.made:
+                opened.callback(self._remove)
             opened.callback(self._directory.release)
             try:
                 self._assemble(opened)
@@ -95,6 +99,7 @@ class Machinery:
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
         self.outposts = Outposts(self.shell, self.registry, self.options, self.driver, self._probe)
         self.inspector = StorageInspector(connect(directory.database, read_only=True), self.outposts.wait_of)
+        opened.callback(self.inspector.close)
         self.committer = Committer(
             self._database,
             self.state,
@@ -104,6 +109,8 @@ class Machinery:
             durable=self.shell.durable,
             fatal=self._fatal,
         )
+        opened.callback(self.committer.join)
+        opened.callback(self.committer.abort)
         self._retention = Retention(directory.database, self.loop, self.registry, self.options, self.committer, self.purge, self.now_ms)
         self.shell.committer = self.committer
         self.shell.attempts = self.driver
@@ -260,7 +267,7 @@ class Machinery:
         """A start that failed: closes the files, and leaves nothing of a directory that it made."""
         self.close(clean=False)
         if self._directory.made:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
+            self._remove()
 
     def close(self, *, clean: bool) -> None:
         """Closes the files as they are; `clean` says that everything was written."""
@@ -276,7 +283,10 @@ class Machinery:
         self._database.close(clean=clean)
         self._directory.release()
         if self._temporary:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
+            self._remove()
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.data_dir, ignore_errors=True)
 
 
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
