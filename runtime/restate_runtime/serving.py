@@ -15,6 +15,7 @@ import msgspec
 
 from .engine.options import Options
 from .engine.runtime import Runtime
+from .serde import storable
 
 __all__ = ["DEFAULT_ADMIN", "DEFAULT_INGRESS", "serve_forever", "stop_on_signals"]
 
@@ -85,12 +86,17 @@ def _as_json(runtime: Runtime) -> str:
         "ingress": runtime.ingress_url,
         "grpc": runtime.grpc_address,
         "admin": runtime.admin_url,
-        "data_dir": str(runtime.data_dir.resolve()),
+        "data_dir": storable(str(runtime.data_dir.resolve())),
         "pid": os.getpid(),
     }
     return msgspec.json.encode(addresses).decode()
 
 
 def _as_text(runtime: Runtime) -> str:
-    addresses = (("ingress", runtime.ingress_url), ("grpc", runtime.grpc_address), ("admin", runtime.admin_url), ("data", runtime.data_dir))
+    addresses = (
+        ("ingress", runtime.ingress_url),
+        ("grpc", runtime.grpc_address),
+        ("admin", runtime.admin_url),
+        ("data", storable(str(runtime.data_dir))),
+    )
     return "serving: " + ", ".join(f"{name} {value}" for name, value in addresses if value is not None)

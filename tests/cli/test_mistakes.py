@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Serve, environment, run
+from .conftest import COMMAND, Serve, environment, run
 
 pytestmark = pytest.mark.rule("R45")
 
@@ -111,6 +112,116 @@ def test_no_runtime_answers(tmp_path: Path) -> None:
         assert (ran.status, "[RT0501]" in one_line(ran.err)) == (1, True), ran.err
     ran = run("services", "--data-dir", tmp_path / "none")
     assert (ran.status, "[RT0202]" in one_line(ran.err)) == (1, True)
+
+
+URLS = ("http://a..b:1", "http://[::1", "http://127.0.0.1:99999", "http:// /", f"http://{'a' * 64}:1", "")
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_urls_that_are_none(url: str, tmp_path: Path) -> None:
+    for arguments, code in (
+        (["services", "--admin", url], "RT0501"),
+        (["call", "a.B/C", "--ingress", url], "RT0501"),
+        (["deployments", "register", "http://127.0.0.1:1", "--admin", url], "RT0501"),
+        (["serve", "--deployment", url, "--data-dir", tmp_path / "data", *PORTS], "RT0002"),
+    ):
+        ran = run(*arguments)
+        assert (ran.status, f"[{code}]" in one_line(ran.err), f"'{url}' is no" in ran.err) == (1, True, True), ran.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_url_with_letters_in_its_path_that_are_not_ascii(serve: Serve) -> None:
+    process = serve()
+    ran = run("services", "--admin", f"{process.admin}/für")
+    assert (ran.status, "the admin API has nothing at '/für/services'" in one_line(ran.err)) == (1, True), ran.err
+
+
+def test_a_url_is_registered_that_is_none(serve: Serve) -> None:
+    process = serve()
+    for url in ("http://a..b:1", "http://[::1"):
+        ran = process.run("deployments", "register", url)
+        assert (ran.status, f"'{url}' is no URL" in one_line(ran.err), "[RT0601]" in ran.err) == (1, True, True), ran.err
+    assert process.run("deployments", "list", "--json").json == []
+
+
+BYTES = "\udcff"
+"""A byte that is no UTF-8, as Python has it in arguments."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["call", "a.B/C", f'"{BYTES}"'], 2, "JSON"),
+        (["call", "a.B/C", "--key", BYTES], 2, "--key"),
+        (["call", f"a.{BYTES}/C"], 2, "SERVICE/METHOD"),
+        (["send", "a.B/C", "--idempotency-key", BYTES], 2, "--idempotency-key"),
+        (["send", "a.B/C", "--delay", BYTES], 2, "--delay"),
+        (["awakeables", "resolve", "x", f'"{BYTES}"'], 2, "JSON"),
+        (["awakeables", "reject", "x", BYTES], 2, "REASON"),
+        (["services", "describe", BYTES], 2, "NAME"),
+        (["services", "private", "a", BYTES], 2, "NAME"),
+        (["invocations", "list", "--key", BYTES], 2, "--key"),
+        (["invocations", "kill", BYTES], 2, "ID"),
+        (["state", "get", "a", BYTES], 2, "KEY"),
+        (["services", "--admin", f"http://127.0.0.1:1/{BYTES}"], 2, "--admin"),
+        (["deployments", "register", f"http://127.0.0.1:1/{BYTES}"], 2, "URL"),
+        (["endpoint", f"{BYTES}:app"], 2, "MODULE:APP"),
+        (["serve", "hosted:app", "--ingress", f"{BYTES}:0"], 1, "ingress: "),
+        (["serve", "--deployment", f"http://127.0.0.1:1/{BYTES}"], 1, "deployment: "),
+    ],
+)
+def test_what_is_given_is_no_utf_8(arguments: list[str], status: int, message: str) -> None:
+    ran = run(*arguments)
+    assert (ran.status, message in one_line(ran.err), "is no UTF-8" in ran.err) == (status, True, True), ran.err
+
+
+def test_variables_and_standard_input_that_are_no_utf_8() -> None:
+    ran = run("services", RESTATE_RUNTIME_ADMIN_URL=f"http://{BYTES}")
+    assert (ran.status, "it is no UTF-8" in one_line(ran.err)) == (2, True), ran.err
+    ran = run("serve", "hosted:app", RESTATE_RUNTIME_ADMIN=f"{BYTES}:1")
+    assert (ran.status, "is no UTF-8 [RT0002]" in one_line(ran.err)) == (1, True), ran.err
+    for errors in ("strict", "surrogateescape"):  # which of the two depends on the locale
+        done = subprocess.run(
+            [*COMMAND, "call", "a.B/C", "-"], input=b'"\xff"', env=environment(PYTHONIOENCODING=f"utf-8:{errors}"), capture_output=True
+        )
+        assert (done.returncode, one_line(done.stderr.decode())) == (1, "error: the request is no JSON: it is no UTF-8 [RT0504]\n")
+
+
+def test_files_may_have_any_name(tmp_path: Path, serve: Serve) -> None:
+    data_dir = tmp_path / f"data{BYTES}"
+    process = serve("--data-dir", str(data_dir), PYTHONIOENCODING="utf-8:strict")
+    assert process.data_dir == tmp_path / "data?"
+    assert process.stop() == 0
+    assert run("services", "--data-dir", data_dir, "--json").status == 0
+    for flags in ([], ["--json"]):
+        ran = run("doctor", "--data-dir", data_dir, *flags, PYTHONIOENCODING="utf-8:strict")
+        assert (ran.status, f"{tmp_path / 'data?'}" in ran.out) == (0, True), ran.err
+
+
+def test_a_start_that_fails_leaves_no_folder_behind(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    (tmp_path / "key.pem").write_text("no key")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for flags, code in (
+            (["--request-identity-private-key", tmp_path / "gone.pem"], "RT0007"),
+            (["--request-identity-private-key", tmp_path / "key.pem"], "RT0007"),
+            (["--descriptors", tmp_path / "gone.binpb"], "RT0003"),
+            (["--deployment", "http://a..b:1"], "RT0002"),
+            (["--deployment", "nonsense"], "RT0002"),
+            (["--ingress", address], "RT0004"),
+            (["--admin", address], "RT0004"),
+        ):
+            for where in ([], ["--data-dir", tmp_path / "data"]):
+                ran = run("serve", "hosted:app", *PORTS, *flags, *where, TMPDIR=str(temporary))
+                assert (ran.status, f"[{code}]" in one_line(ran.err)) == (1, True), ran.err
+                assert list(temporary.iterdir()) == []
+                assert not (tmp_path / "data").exists()
+    mine = tmp_path / "mine"
+    mine.mkdir()  # what was there before stays
+    run("serve", "hosted:app", *PORTS, "--request-identity-private-key", tmp_path / "gone.pem", "--data-dir", mine)
+    assert mine.is_dir()
 
 
 def test_what_a_runtime_refuses(serve: Serve) -> None:

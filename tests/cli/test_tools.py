@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import apsw
 import pytest
 
 from .conftest import Process, Serve, run
@@ -155,6 +156,55 @@ def test_doctor_finds_a_flipped_bit(serve: Serve) -> None:
     rows = run("doctor", "--json", "--data-dir", process.data_dir)
     assert rows.status == 1
     assert {row["code"] for row in rows.json if row["severity"] == "error"} & {"RT0203", "RT0204"}
+
+
+@pytest.mark.rule("R44")
+@pytest.mark.rule("R45")
+def test_doctor_goes_on_behind_what_cannot_be_read(serve: Serve) -> None:
+    process = serve()
+    for name in ("a", "b", "c"):
+        process.run("call", f"{COUNTER}/Add", json.dumps({"name": name, "amount": 2}))
+    process.stop()
+    change(process.data_dir, "UPDATE invocation SET key = CAST(x'ff' AS TEXT) WHERE key = 'b'")
+    change(process.data_dir, "UPDATE invocation SET method = 'Get' WHERE key = 'c'")
+    change(process.data_dir, "UPDATE state SET tag = CAST(x'ff' AS TEXT) WHERE key = 'b'")
+    found = faults(process.data_dir)
+    assert [code for code, _, _ in found] == ["RT0204"] * len(found)
+    texts = {subject: [text for _, other, text in found if other == subject] for _, subject, _ in found}
+    assert "row 2 is damaged: it holds text that is no UTF-8" in texts["invocation"][0]
+    assert "its checksum does not match" in texts["invocation"][1]
+    assert len(texts["state"]) == 2  # the keys of b are `order` and `total`
+    for look in (["invocations", "list"], ["state", "get", COUNTER]):
+        ran = run(*look, "--data-dir", process.data_dir)
+        assert (ran.status, "[RT0204]" in ran.err, len(ran.err.splitlines())) == (1, True, 1), ran.err
+
+
+@pytest.mark.rule("R44")
+@pytest.mark.rule("R45")
+def test_doctor_without_the_row_that_says_the_version(serve: Serve) -> None:
+    process = serve()
+    process.run("call", f"{COUNTER}/Add", '{"name": "a", "amount": 2}')
+    process.stop()
+    change(process.data_dir, "DELETE FROM meta")
+    ((code, _, text),) = faults(process.data_dir)
+    assert (code, "is not a database of this runtime" in text) == ("RT0204", True)
+    change(process.data_dir, "UPDATE state SET tag = 'x' WHERE name = 'total'")
+    assert [subject for _, subject, _ in faults(process.data_dir)][1:] == ["state"]
+    change(process.data_dir, "DROP TABLE timer")
+    assert [subject for _, subject, _ in faults(process.data_dir)][1:] == ["state", "timer"]
+
+
+def change(data_dir: Path, sql: str) -> None:
+    connection = apsw.Connection(str(data_dir / "restate.sqlite3"))
+    connection.execute(sql)
+    assert connection.changes() or sql.startswith("DROP")
+    connection.close()
+
+
+def faults(data_dir: Path) -> list[tuple[str, str, str]]:
+    ran = run("doctor", "--json", "--data-dir", data_dir)
+    assert ran.status == 1, ran.err
+    return [(row["code"], row["subject"], row["message"]) for row in ran.json if row["severity"] == "error"]
 
 
 def test_explain() -> None:

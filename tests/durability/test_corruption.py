@@ -7,6 +7,7 @@ import contextlib
 import random
 import re
 import shutil
+import threading
 from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -328,17 +329,19 @@ async def test_a_damaged_row_pauses_its_invocation_and_others_run(sql: str, hit:
         "UPDATE meta SET clean = 1 - clean",
         "DELETE FROM meta",
         "DROP TABLE timer",
+        "INSERT INTO deployment VALUES ('dp_1x', 'http://127.0.0.1:1', 1, x'00', 1)",
     ],
 )
 async def test_damage_that_decides_about_everybody_refuses_the_start(sql: str, parked: Parked, tmp_path: Path) -> None:
     directory = copy(parked, tmp_path / "damaged")
     change(directory, sql)
-    before = (directory / DATABASE).read_bytes()
+    before, threads = (directory / DATABASE).read_bytes(), set(threading.enumerate())
     with pytest.raises(RuntimeFault) as error:
         async with app(script).start(data_dir=directory):
             pass
     assert error.value.code == "RT0204"
     assert len((directory / DATABASE).read_bytes()) == len(before)
+    assert set(threading.enumerate()) <= threads
 
 
 @pytest.mark.rule("R22")

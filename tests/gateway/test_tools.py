@@ -255,6 +255,9 @@ async def test_an_endpoint_that_hosts_something_else_now_is_not_unchanged(server
     ("flags", "said"),
     [
         (["--cluster", "nonsense"], "--cluster: 'nonsense' is no URL"),
+        (["--cluster", "http://[::1"], "--cluster: 'http://[::1' is no URL"),
+        (["--cluster", "http://a..b:1"], "--cluster: 'http://a..b:1' is no URL: 'a..b' is no name of a host"),
+        (["--cluster", "http://127.0.0.1:1", "--cluster-admin", "http://a..b:1"], "--cluster-admin: 'http://a..b:1' is no URL"),
         (["--cluster", "http://127.0.0.1:1", "--ingress", "nowhere"], "ingress: 'nowhere' is no address"),
         (["--cluster", "http://127.0.0.1:1", "--descriptors", "gone.binpb"], "--descriptors: gone.binpb cannot be read"),
     ],

@@ -73,6 +73,23 @@ async def test_kill_and_resume(served: Any) -> None:
     assert (reply.status, reply.headers["allow"]) == (405, "PATCH")
 
 
+@pytest.mark.rule("R45")
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"uri": "http://[::1"}', "'http://[::1' is no URL"),
+        ('{"uri": "http://a..b:1"}', "'http://a..b:1' is no URL: 'a..b' is no name of a host [RT0601]"),
+        ('{"uri": "http://a..b:1", "use_http_11": true}', "'a..b' is no name of a host [RT0601]"),
+        ('{"uri": "http://127.0.0.1:99999"}', "is no URL: Port out of range"),
+        ('{"uri": "\\ud800"}', "the body is no registration"),
+    ],
+)
+async def test_a_deployment_at_no_url(served: Any, body: str, said: str) -> None:
+    status, code, message = (await served.admin.post("/deployments", body)).error
+    assert (status, code, said in message) == (400, "invalid_argument", True), message
+    assert (await served.admin.get("/deployments")).json == []
+
+
 async def test_health_and_nothing(served: Any) -> None:
     assert (await served.admin.get("/health")).status == 200
     assert (await served.admin.get("/nothing")).error[:2] == (404, "not_found")

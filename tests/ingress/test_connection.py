@@ -311,6 +311,9 @@ def test_a_url_that_is_none() -> None:
     for url in ("127.0.0.1:8080", "ftp://x", "http://", ""):
         with pytest.raises(ValueError, match="is no ingress"):
             connect(url)
+    for url in ("http://a..b:1", "http://[::1", "http://a:99999", "http://\udcff"):
+        with pytest.raises(ValueError, match="is no URL"):
+            connect(url)
 
 
 @pytest.mark.rule("R5")

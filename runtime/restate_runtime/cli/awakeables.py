@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 
 from .output import as_json, print_json
-from .remote import Admin, admin_option, check_json
+from .remote import Admin, admin_option, read_json
 
 __all__ = ["awakeables"]
 
@@ -25,8 +24,7 @@ def awakeables() -> None:
 @as_json
 def resolve(id: str, value: str, admin_url: str, json_output: bool) -> None:
     """Completes an awakeable with a JSON value; - reads it from standard input."""
-    text = sys.stdin.read() if value == "-" else value
-    Admin(admin_url).settle(id, "resolve", check_json(text, "the value"), "application/json")
+    Admin(admin_url).settle(id, "resolve", read_json(value, "the value"), "application/json")
     _report(id, "resolved", json_output)
 
 

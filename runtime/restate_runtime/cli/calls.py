@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from urllib.parse import urlencode
 
 import click
@@ -12,7 +11,7 @@ from ..durations import parse_duration
 from ..handler.by_name import split_name
 from ..web.wire import path_part
 from .output import as_json, print_json
-from .remote import check_json, request
+from .remote import read_json, request
 
 __all__ = ["call", "send"]
 
@@ -41,13 +40,12 @@ def _path(target: str, key: str | None, form: str) -> str:
 
 
 def _request(path: str, ingress: str, body: str, idempotency_key: str | None) -> bytes:
-    text = sys.stdin.read() if body == "-" else body
     headers = {"Content-Type": "application/json"}
     if idempotency_key is not None:
         if not idempotency_key or not idempotency_key.isprintable() or idempotency_key != idempotency_key.strip():
             raise click.UsageError("--idempotency-key: it is empty, has control characters, or blanks at an end, which HTTP does not carry")
         headers["Idempotency-Key"] = idempotency_key
-    return request("POST", ingress, path, check_json(text, "the request"), headers, option="--ingress", timeout_s=None).body
+    return request("POST", ingress, path, read_json(body, "the request"), headers, option="--ingress", timeout_s=None).body
 
 
 @click.command()

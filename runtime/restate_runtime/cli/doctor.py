@@ -15,6 +15,7 @@ import click
 from .. import __version__
 from ..errors import RuntimeFault
 from ..faults import FAULTS
+from ..serde import storable
 from .output import as_json, print_json, print_pairs, print_table
 from .shipped import hidden_modules, use_working_directory
 
@@ -76,10 +77,10 @@ def _data(data_dir: Path) -> Iterator[_Row]:
     from ..engine.storage.offline import examine
 
     findings = examine(data_dir)
-    for finding in findings:
-        yield _Row(finding.severity, finding.code, finding.subject, finding.message)
+    for finding in findings:  # most of them name a file
+        yield _Row(finding.severity, finding.code, storable(finding.subject), storable(finding.message))
     if not findings:
-        yield _Row(_OK, None, str(data_dir), "every row has its checksum, and nothing is missing")
+        yield _Row(_OK, None, storable(str(data_dir)), "every row has its checksum, and nothing is missing")
 
 
 @click.command()

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 import msgspec
 
 from ..errors import RuntimeFault
+from ..urls import split_url
 
 if TYPE_CHECKING:
     from ..cluster.gateway import Gateway
@@ -87,6 +87,9 @@ async def _serve(gateway: AbstractAsyncContextManager[Gateway], cluster: Sequenc
 
 def _beside(cluster: str) -> str:
     """The admin API's usual place."""
-    parts = urlsplit(cluster)
+    try:
+        parts = split_url(cluster)
+    except ValueError:
+        return cluster  # it is told of --cluster
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}:{_ADMIN_PORT}" if parts.hostname else cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -36,6 +36,28 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class _Text(click.types.StringParamType):
+    """Text that can be stored and sent. Python lets bytes of a command line through that are no text, as half surrogate pairs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(super().convert(value, param, ctx))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("it is no UTF-8", param, ctx)
+        return text
+
+
+def _take_text(command: click.Command) -> None:
+    """Before a command does anything, all of its text is looked at. Paths are none: files may have any name."""
+    for parameter in command.params:
+        if parameter.type is click.STRING:
+            parameter.type = _Text()
+    if isinstance(command, click.Group):
+        for subordinate in command.commands.values():
+            _take_text(subordinate)
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="restate-runtime")
 def cli() -> None:
@@ -44,6 +66,7 @@ def cli() -> None:
 
 for _command in (serve, endpoint, gateway, call, send, services, state, doctor, explain, invocations, awakeables, deployments, identity):
     cli.add_command(_command)
+_take_text(cli)
 
 
 def main() -> NoReturn:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import click
 
 from ..admin.registration import registration
 from ..engine.protocol import Inspector
 from ..errors import RuntimeFault
+from ..urls import split_url
 
-__all__ = ["REFUSED", "Admin", "Answer", "admin_option", "check_json", "data_dir_option", "inspecting", "request"]
+__all__ = ["REFUSED", "Admin", "Answer", "admin_option", "data_dir_option", "inspecting", "read_json", "request"]
 
 DEFAULT_ADMIN = "http://127.0.0.1:9070"
 REFUSED = "RT0502"
 """The fault of what a runtime was asked for, and did not do."""
 _TIMEOUT_S = 40
 """Longer than a runtime asks an endpoint that is registered: what it says of that comes first."""
+_IN_PATHS = "!$&'()*+,;=:@"
+"""What stands for itself in a path, beside letters, digits and `-._~`."""
 _TYPES = {"Service": "SERVICE", "VirtualObject": "VIRTUAL_OBJECT", "Workflow": "WORKFLOW"}
 
 admin_option = click.option(
@@ -73,18 +77,19 @@ def request(
     Raises:
         RuntimeFault: RT0501 where no runtime answers, RT0502 where it refuses, RT0503 for an invocation's failure.
     """
-    parts = urlsplit(url)
     try:
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=timeout_s)
-    except ValueError:
-        raise RuntimeFault("RT0501", f"{option}: '{url}' is no URL: write one such as http://127.0.0.1:8080") from None
+        parts = split_url(url)
+    except ValueError as error:
+        raise RuntimeFault("RT0501", f"{option}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RuntimeFault("RT0501", f"{option}: '{url}' is no URL: write one such as http://127.0.0.1:8080")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+    base = quote(parts.path.rstrip("/"), safe="/%" + _IN_PATHS)
     try:
         # As bytes: http.client would send text as Latin-1, and the runtime reads UTF-8.
         encoded: Any = {name: value.encode() for name, value in (headers or {}).items()}
-        connection.request(verb, parts.path.rstrip("/") + path, body, encoded)
+        connection.request(verb, base + path, body, encoded)
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as error:
@@ -111,17 +116,20 @@ def _fault(status: int, headers: Mapping[str, str], content: bytes, url: str, op
     return RuntimeFault("RT0503" if failed else REFUSED, text)
 
 
-def check_json(text: str, what: str) -> bytes:
-    """The text as it is sent, once it is JSON.
+def read_json(argument: str, what: str) -> bytes:
+    """The argument as it is sent, or standard input where it is `-`, once it is JSON.
 
     Raises:
         RuntimeFault: RT0504, it is not.
     """
     try:
+        text = sys.stdin.read() if argument == "-" else argument
         json.loads(text)
+        return text.encode()
+    except UnicodeError:
+        raise RuntimeFault("RT0504", f"{what} is no JSON: it is no UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise RuntimeFault("RT0504", f"{what} is no JSON: {error}") from None
-    return text.encode()
 
 
 class Admin:

@@ -30,9 +30,9 @@ def _flag(entry: Field[Any]) -> Callable[[Decorated], Decorated]:
     if isinstance(entry.default, bool):
         return click.option(flag, entry.name, is_flag=True, default=None, help=text)
     if isinstance(entry.default, tuple):
-        return click.option(flag, entry.name, multiple=True, default=None, metavar="VALUE", help=text)
+        return click.option(flag, entry.name, multiple=True, default=None, metavar="VALUE", type=click.UNPROCESSED, help=text)
     # Values stay text: the options' own table converts them, with the same messages wherever they come from.
-    return click.option(flag, entry.name, metavar="VALUE", help=f"{text}{_shown_default(entry)}")
+    return click.option(flag, entry.name, metavar="VALUE", type=click.UNPROCESSED, help=f"{text}{_shown_default(entry)}")
 
 
 def _shown_default(entry: Field[Any]) -> str:

@@ -83,8 +83,12 @@ class Machinery:
         self._outside: set[asyncio.Future[bytes] | asyncio.Future[None]] = set()
         self._temporary = options.data_dir is None
         self.data_dir = options.data_dir or Path(tempfile.mkdtemp(prefix="restate-"))
-        self._directory = DataDirectory(self.data_dir)
         with contextlib.ExitStack() as opened:
+            if self._temporary:
+                opened.callback(self._remove)
+            self._directory = DataDirectory(self.data_dir)
+            if self._directory.made:
+                opened.callback(self._remove)
             opened.callback(self._directory.release)
             try:
                 self._assemble(opened)
@@ -111,6 +115,7 @@ class Machinery:
         self.driver = Driver(self.shell, self.registry, self.options, self.loop, self._flight, self._probe)
         self.outposts = Outposts(self.shell, self.registry, self.options, self.driver, self._probe)
         self.inspector = StorageInspector(connect(directory.database, read_only=True), self.outposts.wait_of)
+        opened.callback(self.inspector.close)
         self.committer = Committer(
             self._database,
             self.state,
@@ -120,6 +125,8 @@ class Machinery:
             durable=self.shell.durable,
             fatal=self._fatal,
         )
+        opened.callback(self.committer.join)
+        opened.callback(self.committer.abort)
         self._retention = Retention(
             directory.database, self.loop, self.registry, self.options, self.committer, self.shell.forget, self.now_ms
         )
@@ -277,7 +284,7 @@ class Machinery:
         """A start that failed: closes the files, and leaves nothing of a directory that it made."""
         self.close(clean=False)
         if self._directory.made:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
+            self._remove()
 
     def close(self, *, clean: bool) -> None:
         """Closes the files as they are; `clean` says that everything was written."""
@@ -295,7 +302,10 @@ class Machinery:
         finally:
             self._directory.release()
             if self._temporary:
-                shutil.rmtree(self.data_dir, ignore_errors=True)
+                self._remove()
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.data_dir, ignore_errors=True)
 
 
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:

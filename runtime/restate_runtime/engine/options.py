@@ -188,8 +188,17 @@ def _convert_to(value: Any, wanted: type) -> Any:
     if wanted in (int, float) and not isinstance(value, bool):
         return _number(value, wanted)
     if isinstance(value, wanted) and not isinstance(value, bool):
-        return value
+        return _text(value) if isinstance(value, str) else value
     raise ValueError(f"'{value}' does not fit")
+
+
+def _text(value: str) -> str:
+    """Python lets bytes of a command line or the environment through that are no text, as half surrogate pairs."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"'{value}' is no UTF-8") from None
+    return value
 
 
 def _duration(value: Any) -> timedelta:

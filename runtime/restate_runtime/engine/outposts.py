@@ -44,6 +44,7 @@ class Outposts:
         self._probe = probe
         self._identity = _identity(options)
         self._contracts = _contracts(options)
+        _check_deployments(options)
         self._client: Client | None = None
         self._driver: RemoteDriver | None = None
         self._deployments: Deployments | None = None
@@ -170,6 +171,19 @@ def _contracts(options: Options) -> Mapping[str, ServiceDescriptor]:
     from ..descriptor_set import read_descriptors
 
     return read_descriptors(options.descriptors)
+
+
+def _check_deployments(options: Options) -> None:
+    """Likewise: what is no endpoint's URL will not be one later."""
+    if not options.deployment:
+        return
+    from .remote.transport import Address
+
+    for url in options.deployment:
+        try:
+            Address.parse(url)
+        except ValueError as error:
+            raise RuntimeFault("RT0002", f"deployment: {error}") from None
 
 
 def _identity(options: Options) -> RequestIdentity | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from google.protobuf import descriptor_pool, message_factory
@@ -14,6 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from ..descriptors import find_service
 from ..errors import Code, TerminalError
 from ..handler.client import RETENTION, OutgoingCall
+from ..urls import split_url
 
 __all__ = [
     "BYTES",
@@ -55,7 +56,7 @@ def check_url(url: str) -> str:
     Raises:
         ValueError: it is none of http or https.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"'{url}' is no ingress: write a URL such as http://127.0.0.1:8080")
     return url.rstrip("/")

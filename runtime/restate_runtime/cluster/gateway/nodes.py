@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
 from ...errors import RuntimeFault
 from ...retry import RetryPolicy
+from ...urls import split_url
 
 __all__ = ["Answer", "Nodes", "node_urls"]
 
@@ -56,7 +56,10 @@ def node_urls(urls: Sequence[str], option: str) -> list[str]:
         RuntimeFault: RT0002, one of them is no URL.
     """
     for url in urls:
-        parts = urlsplit(url)
+        try:
+            parts = split_url(url)
+        except ValueError as error:
+            raise RuntimeFault("RT0002", f"{option}: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise RuntimeFault("RT0002", f"{option}: '{url}' is no URL: write one such as http://127.0.0.1:8080")
     return [url.rstrip("/") for url in urls]

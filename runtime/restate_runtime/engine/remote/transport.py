@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from ...urls import split_url
 from .frames import Frame, Version
 
 __all__ = ["MESSAGE_LIMIT", "Address", "Client", "EndpointError", "Problem", "Response", "Stream"]
@@ -80,11 +81,7 @@ class Address:
                 example = "arn:aws:lambda:REGION:ACCOUNT:function:NAME:1"
                 raise ValueError(f"'{url}' is no version of a function: write an ARN with the version at its end, {example}")
             return Address(url, http1, tuple((headers or {}).items()))
-        try:
-            parts = urlsplit(url)
-            _ = parts.port
-        except ValueError as error:
-            raise ValueError(f"'{url}' is no URL: {error}") from None
+        parts = split_url(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username is not None:
             raise ValueError(f"'{url}' is no endpoint: write a URL such as http://127.0.0.1:9080")
         return Address(url.rstrip("/"), http1, tuple((headers or {}).items()))

@@ -52,7 +52,7 @@ def read_meta(connection: apsw.Connection, path: Path) -> Meta:
     """
     try:
         version = connection.execute("SELECT schema_version FROM meta").get
-        if version is not None and version > SCHEMA_VERSION:
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise RuntimeFault(
                 "RT0205", f"{path} has schema version {version}, this runtime knows {SCHEMA_VERSION}: start the newer version"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from .database import connect, verify
 from .directory import DataDirectory
 from .inspector import StorageInspector
 from .rows import checked
+from .schema import SCHEMA_VERSION
 
 __all__ = ["Finding", "examine", "open_offline"]
 
@@ -73,27 +75,50 @@ def examine(data_dir: Path) -> list[Finding]:
             verify(connection, directory, accept_data_loss=False)
         except RuntimeFault as fault:
             findings.append(Finding(fault.code, str(directory.database), fault.message))
-        try:
-            findings += [
-                Finding("RT0204", str(directory.database), message)
-                for (message,) in connection.execute("PRAGMA integrity_check")
-                if message != "ok"
-            ]
-            version = connection.execute("SELECT schema_version FROM meta").get
-            for table in (*_TABLES, *(table for since, tables in _LATER_TABLES.items() if version >= since for table in tables)):
-                findings += _damaged_rows(connection, table)
-            findings += _short_journals(connection)
-        except apsw.Error as error:
-            findings.append(Finding("RT0204", str(directory.database), f"SQLite cannot read it: {error}"))
+        findings += _read(str(directory.database), _damaged_structure(connection, str(directory.database)))
+        for table in _tables(connection):
+            findings += _read(table, _damaged_rows(connection, table))
+        findings += _read("invocation", _short_journals(connection))
     return findings
 
 
+def _read(subject: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    """What is found, up to where SQLite itself fails: what stands elsewhere is looked at all the same."""
+    try:
+        yield from found
+    except (apsw.Error, UnicodeDecodeError) as error:
+        yield Finding("RT0204", subject, f"SQLite cannot read it: {error}")
+
+
+def _damaged_structure(connection: apsw.Connection, subject: str) -> Iterator[Finding]:
+    for (message,) in connection.execute("PRAGMA integrity_check"):
+        if message != "ok":
+            yield Finding("RT0204", subject, message)
+
+
+def _tables(connection: apsw.Connection) -> tuple[str, ...]:
+    """Those of the version that wrote it; of the newest, where the row that says so is gone or damaged."""
+    try:
+        version = connection.execute("SELECT schema_version FROM meta").get
+    except (apsw.Error, UnicodeDecodeError):
+        version = None
+    if not isinstance(version, int):
+        version = SCHEMA_VERSION
+    return (*_TABLES, *(table for since, tables in _LATER_TABLES.items() if version >= since for table in tables))
+
+
 def _damaged_rows(connection: apsw.Connection, table: str) -> Iterator[Finding]:
-    for row in connection.execute(f"SELECT * FROM {table}"):
+    rows = iter(connection.execute(f"SELECT * FROM {table}"))
+    for number in itertools.count(1):
         try:
+            row = next(rows, None)
+            if row is None:
+                return
             checked(table, row)
         except RuntimeFault as fault:
             yield Finding(fault.code, table, fault.message)
+        except UnicodeDecodeError as error:  # the row behind it comes next
+            yield Finding("RT0204", table, f"table {table}: row {number} is damaged: it holds text that is no UTF-8 ({error.reason})")
 
 
 def _short_journals(connection: apsw.Connection) -> Iterator[Finding]:
