@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -20,7 +19,7 @@ from .handler.outside import BackgroundCalls, OutsideCall, OutsideHandle, finish
 from .handler.scope import outside_only
 from .serde import check_text, encode
 from .web.errors import read_error
-from .web.order import ORDER
+from .web.order import ORDER, Numbers
 from .web.values import VALUE_TAG
 from .web.wire import CONNECT_TIMEOUT_S, PROTO, accepted_id, call_path, check_url, decoder_of, headers_of, path, status_of
 
@@ -184,9 +183,12 @@ class Connection:
 
     def _start(self, call: OutgoingCall, *, background: bool) -> asyncio.Task[bytes]:
         headers = headers_of(call)
-        headers[ORDER] = f"{self._token}/{self._begun}"
-        self._begun += 1
-        task = asyncio.get_running_loop().create_task(self._body(call_path(call, background=background), call.payload, headers))
+        path = call_path(call, background=background)
+        # Only now, so that what cannot be sent gets no number; and it ends before anybody hears of the result and makes another call.
+        numbers = self._numbers
+        number, headers[ORDER] = numbers.begin()
+        task = asyncio.get_running_loop().create_task(self._body(path, call.payload, headers))
+        task.add_done_callback(lambda _: numbers.end(number))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -219,9 +221,8 @@ class Connection:
         return response.headers, body
 
     def _restart_order(self) -> None:
-        """A call that may not have arrived leaves a gap; those that follow must not wait for it."""
-        self._token = secrets.token_urlsafe(12)
-        self._begun = 0
+        """A call that may not have arrived leaves a gap among those under way, and may cost them their order; later ones keep theirs."""
+        self._numbers = Numbers()
 
     def _let_go(self, task: asyncio.Task[bytes]) -> None:
         if not task.done():

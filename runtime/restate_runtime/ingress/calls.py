@@ -68,12 +68,13 @@ class Calls:
 
     Args:
         engine: takes them.
+        turns: in which order it gets those of a connection.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, turns: Turns) -> None:
         self._engine = engine
         self._limit = engine.options.max_message_size
-        self._turns = Turns()
+        self._turns = turns
 
     async def answer(self, request: web.BaseRequest, address: Address) -> web.Response:
         """The response to a request.
@@ -120,15 +121,10 @@ class Calls:
     async def _submit(
         self, request: web.BaseRequest, address: Address, kind: str, timeout_s: float | None, *, background: bool, delay_ms: int = 0
     ) -> Submission:
-        order = request.headers.get(ORDER)
-        if order is None:
+        with self._turns.turn(request.headers.get(ORDER)) as turn:
             call = await self._outgoing(request, address, kind, delay_ms)
+            await turn.wait()
             taken = self._engine.submit(call, background=background)
-        else:
-            async with self._turns.turn(order) as turn:
-                call = await self._outgoing(request, address, kind, delay_ms)
-                await turn.wait()
-                taken = self._engine.submit(call, background=background)
         return await wait(taken, timeout_s) if isinstance(taken, asyncio.Future) else taken
 
     async def _outgoing(self, request: web.BaseRequest, address: Address, kind: str, delay_ms: int) -> OutgoingCall:

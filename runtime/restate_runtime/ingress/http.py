@@ -13,6 +13,7 @@ from ..engine.registry import imported_method
 from ..errors import Code, TerminalError
 from ..transcode import to_json
 from ..web.errors import CallError, error_response, json_response
+from ..web.order import ORDER, Turns
 from ..web.server import Server, listen, path_parts, read_body
 from ..web.values import read_reason, read_value
 from .calls import INVOCATION_ID, JSON, PROTO, Address, Calls, Form, answer, content_type, encoder, message_of, wait
@@ -44,12 +45,18 @@ class _Ingress:
         self._engine = engine
         self._limit = engine.options.max_message_size
         self._builtins = Builtins()
-        self._calls = Calls(engine)
+        self._turns = Turns()
+        self._calls = Calls(engine, self._turns)
         self._builtin_paths = {f"/{builtin.descriptor.full_name}": builtin for builtin in self._builtins.methods.values()}
         self._routes: dict[str, Address] = {}
         self._revision = -1
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
+        # A call passes its turn on as soon as the engine has it. This is for what becomes none: it is refused, or built in.
+        with self._turns.turn(request.headers.get(ORDER)):
+            return await self._answer(request)
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
         if self._revision != self._engine.registry.revision:
             self._find_routes()
         route = self._routes.get(request.raw_path) or self._routes.get(request.path)
@@ -80,6 +87,7 @@ class _Ingress:
             headers=forwarded(request.headers),
             retention_s=retention_of(request.headers),
         )
+        await self._turns.turn(request.headers.get(ORDER)).wait()
         # A task, so that a client that goes away does not interrupt it half-way.
         answering = asyncio.ensure_future(self._builtins.call(self._engine, method, message, given))
         response = await wait(answering, timeout_s)
@@ -132,7 +140,7 @@ class _Ingress:
                     raise CallError(f"the built-in method {service}/{method} has neither /send nor /event", Code.NOT_FOUND)
                 await find_method(self._engine, service, method)
                 if self._revision != self._engine.registry.revision:
-                    return await self.handle(request)  # it has just come
+                    return await self._answer(request)  # it has just come
             case ["restate", "call" | "send" as form, *_]:
                 raise CallError(
                     f"nothing is served at '{request.path[:200]}': call by name with POST /restate/{form}/SERVICE/METHOD, or where there "
