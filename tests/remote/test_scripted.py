@@ -401,6 +401,10 @@ async def test_a_workflow(script: Script, runtime: Any) -> None:
     assert json.loads(await waiting.result()) == [[rejected]]
     assert await script(["peek", "q"], ["peek", "never"], ["get", "a"], service="Process/look") == [rejected, [None], [1]]
     assert await runtime.invocation(id).result() == await run.result()
+    again = script.send(["return", "other"], service="Process/run")  # as on a cluster: it is the same run
+    assert (await again.invocation_id(), await again.result()) == (id, await run.result())
+    with pytest.raises(TerminalError, match="was started before"):
+        await script(["return", "other"], service="Process/run")
     called = (await Script(runtime)(["call", "c", ["Process", "run", script.key], []], ["await", "c"]))[0][0]
     assert (called[0], called[2]) == ("failed", 409)
 

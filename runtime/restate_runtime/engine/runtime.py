@@ -149,7 +149,8 @@ class Runtime:
             if found is not None:
                 existing, before = found
                 refusal = None
-                if method.run_once or not same_request(before, digest, given):
+                refused = not background if method.run_once else not same_request(before, digest, given)
+                if refused:
                     # The first call may not be on disk yet, and then this one must not hear of it.
                     refusal = started_before(target) if method.run_once else key_reused(idempotency_key, before, digest)
                     existing = Existing(existing.seq, existing.id, Failure(refusal.code.value, refusal.message))
