@@ -14,6 +14,7 @@ from sample.v1.sample_restate import CounterClient, EchoClient
 
 from restate_runtime import Code, Runtime, RuntimeFault, TerminalError
 from restate_runtime.engine.options import load_options
+from restate_runtime.engine.storage import database
 
 from .harness import app, milliseconds, until, until_status
 
@@ -129,6 +130,31 @@ async def test_a_stop_ends_although_the_disk_turns_out_to_be_full_in_it(
         gate = (await until_status(runtime, id, "running" if not runtime.options.always_suspend else "suspended"))["waiting_for"][0]
         await runtime.resolve_awakeable(gate.removeprefix("awakeable "), "done")
         assert (await runtime.invocation(id).result()).text == "done"
+
+
+async def test_a_stop_that_cannot_note_that_it_was_one(
+    tmp_path: Path, runtime_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(*_: Any) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    async with app().start(data_dir=tmp_path, **runtime_options) as runtime:
+        assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 1
+        monkeypatch.setattr(database, "write_meta", no_room)
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}: that the runtime stopped in order cannot be written: database or disk is full"
+    ]
+    monkeypatch.undo()
+    async with app().start(data_dir=tmp_path, **runtime_options) as runtime:
+        assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 2
+
+
+async def test_what_was_sent_is_written_however_short_the_stop(tmp_path: Path, runtime_options: dict[str, Any]) -> None:
+    options = {"data_dir": tmp_path, "shutdown_timeout": milliseconds(0), **runtime_options}
+    async with app().start(**options) as runtime:
+        CounterClient(runtime).add.in_background(AddRequest(name="k", amount=1))
+    async with app().start(**options) as runtime:
+        assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 2
 
 
 @pytest.mark.rule("R40")

@@ -9,9 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from restate_runtime.engine import retention
+from restate_runtime.engine.storage.batch import Batch
+from restate_runtime.engine.storage.meta import Counters
+from restate_runtime.engine.storage.schema import create
+from restate_runtime.journal.effects import ForgetKey, PutPromise, PutPromiseWaiter
+from restate_runtime.journal.entries import Success
+from restate_runtime.serde import Value
 
 from ..durability.harness import Clock, app, start, until
 from .conftest import OPTIONS, Endpoint, nothing
@@ -74,3 +81,45 @@ async def test_a_run_leaves_nothing_to_the_next_and_takes_nothing_from_it(
         assert result == [[None], [None], "resolved", ["yes"]]
     async with start(app(nothing), clock, **options) as runtime:
         assert [row["key"] for row in runtime.inspector.state("Process", script.key)] == ["a"]
+
+
+@pytest.mark.parametrize("end", ["returns", "killed"])
+async def test_who_waited_for_a_promise_in_vain_leaves_nothing(endpoint: Endpoint, end: str, tmp_path: Path) -> None:
+    async with app(nothing).start(data_dir=tmp_path / "data", **OPTIONS) as runtime:
+        await endpoint.ready()
+        await runtime.register_deployment(endpoint.url, http1=endpoint.http1)
+        promises = runtime._machinery.state.promises
+        for _ in range(3):
+            script = Script(runtime)
+            bounded = [["promise", "never"], ["sleep", "bound", 5 if end == "returns" else 3_600_000], ["first", "never", "bound"]]
+            run = script.send(*bounded, service="Process/run")
+            if end == "killed":
+                await until(lambda: promises)
+                await run.kill()
+            else:
+                assert json.loads(await run.result()) == ["bound"]
+        assert promises == {}
+    connection = apsw.Connection(str(tmp_path / "data" / "restate.sqlite3"), flags=apsw.SQLITE_OPEN_READONLY)
+    assert connection.execute("SELECT count(*) FROM promise_waiter").get == 0
+    connection.close()
+
+
+def test_a_promise_that_goes_in_the_commit_in_which_it_was_settled() -> None:
+    """Who waited for it was told; who waits for the next one of that name is kept."""
+    lane = ("Process", "k")
+    batch = Batch(1)
+    settled = Success(Value("json", b"1"))
+    for record in (
+        PutPromiseWaiter(lane, "p", 1, 1),
+        PutPromise(lane, "p", settled),
+        ForgetKey(lane),
+        PutPromiseWaiter(lane, "p", 2, 1),
+    ):
+        assert batch.add(record)
+    batch.close(Counters(3, 1, 1))
+    connection = apsw.Connection(":memory:")
+    create(connection)
+    for sql, rows in batch.statements():
+        connection.executemany(sql, rows)
+    assert connection.execute("SELECT seq FROM promise_waiter").fetchall() == [(2,)]
+    assert connection.execute("SELECT count(*) FROM promise").get == 0

@@ -42,6 +42,7 @@ Clock = Callable[[], int]
 """Milliseconds since 1970."""
 
 _LOG = logging.getLogger("restate_runtime.engine")
+_WRITE_S = 2.0
 
 
 def system_clock() -> int:
@@ -266,6 +267,11 @@ class Machinery:
             if not future.done():
                 _fail(future, ConnectionError(why))
 
+    @property
+    def write_timeout_s(self) -> float:
+        """How long a stop waits for the disk: what was taken is to be written, however short handlers are given."""
+        return max(self.options.shutdown_timeout.total_seconds(), _WRITE_S)
+
     async def stop(self) -> None:
         """Suspends what waits, writes everything that the disk takes in time, closes the files."""
         if os.getpid() != self._pid or (not self._open and not self.failed.done()):
@@ -276,7 +282,7 @@ class Machinery:
             await asyncio.gather(self.driver.stop(timeout_s), self.outposts.stop(timeout_s))
             with contextlib.suppress(TimeoutError):
                 if not self.committer.full:
-                    await asyncio.wait_for(self.committer.flush(), timeout_s)
+                    await asyncio.wait_for(self.committer.flush(), self.write_timeout_s)
         await self.outposts.close()
         self.close(clean=not self.failed.done() and not self.committer.full)
 

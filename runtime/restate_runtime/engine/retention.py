@@ -94,8 +94,11 @@ class Retention:
     def _found(self, expired: list[int]) -> None:
         if self._stopped:
             return
-        if expired:
-            self._forget(expired)
+        try:
+            if expired:
+                self._forget(expired)
+        except RuntimeFault as fault:
+            _LOG.error("completed invocations cannot be deleted: %s", fault)
         # A long list is worked off in pieces, so that a commit stays short; each is on disk before the next one is looked for.
         again = _NEXT_PIECE_S if len(expired) == _AT_ONCE else _INTERVAL_S
         self._committer.when_durable(lambda: self._again(again))

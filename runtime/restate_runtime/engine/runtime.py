@@ -110,7 +110,7 @@ class Runtime:
     async def close(self, raised: BaseException | None = None) -> None:
         """Waits a while for background calls that are not on disk, and raises failures that nobody saw."""
         if not self._machinery.failed.done():
-            await self._background.close(raised, self.options.shutdown_timeout.total_seconds())
+            await self._background.close(raised, self._machinery.write_timeout_s)
 
     async def stop(self) -> None:
         """Suspends what waits and closes the files; callers that still wait get a ConnectionError."""

@@ -161,7 +161,7 @@ class PutPromiseWaiter(msgspec.Struct, gc=False):
 
 
 class ForgetRows(msgspec.Struct, gc=False):
-    """Record: timers, actions and subscribers of a completed invocation go."""
+    """Record: timers, actions, subscribers and waits for promises of a completed invocation go."""
 
     seq: int
 

@@ -236,12 +236,14 @@ def complete(state: State, invocation: Invocation, outcome: Outcome, now: int, o
     invocation.completed_ms = now
     invocation.outcome_failure = outcome if isinstance(outcome, Failure) else None
     put(invocation, now, out)
-    if invocation.timers or invocation.actions or invocation.subscribers:
+    if invocation.timers or invocation.actions or invocation.subscribers or invocation.promises:
         out.append(ForgetRows(invocation.seq))
     del state.invocations[invocation.seq]
     del state.by_id[invocation.id]
     if scheduled or invocation.timers:
         state.forget_timers(scheduled + invocation.timers)
+    if invocation.promises:
+        state.forget_promise_waiter(invocation)
     if invocation.parent is not None:
         _answer(state, invocation, invocation.parent, outcome, now, out)
     for subscriber in invocation.subscribers:

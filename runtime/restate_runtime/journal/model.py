@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -101,6 +101,7 @@ class Invocation(msgspec.Struct, eq=False):
         cancelling: it was cancelled, and has not seen it yet: another cancellation adds nothing.
         waiters: opaque tokens of callers outside.
         wait: what a suspended one waits for.
+        timers, promises: how many timers of it run, and for how many named promises it waits that are not settled.
         seen: notifications that had arrived when the last attempt was suspended; -1 where it was not.
         version: counts its records, so that it leaves memory only when all are on disk.
         deployment: the deployment that it began on, empty for the App's own services and for one that has not begun.
@@ -141,6 +142,7 @@ class Invocation(msgspec.Struct, eq=False):
     wait: Wait | None = None
     actions: dict[int, Action] = msgspec.field(default_factory=dict)
     timers: int = 0
+    promises: int = 0
     failure: str = ""
     fault: str = ""
     outcome_failure: Failure | None = None
@@ -203,7 +205,7 @@ class State:
         live: attempts in memory now, those being loaded included.
         ready: invocations that wait for room, in order.
         timers: a heap; those of completed invocations stay in it until there are too many.
-        promises: who waits for a named promise of a key that is not settled: sequence numbers and completion ids.
+        promises: who waits for named promises of a key that are not settled: name, sequence number, completion id.
     """
 
     max_live: int
@@ -216,7 +218,7 @@ class State:
     ready: deque[int] = field(default_factory=deque)
     timers: list[Timer] = field(default_factory=list)
     stale_timers: int = 0
-    promises: dict[tuple[LaneKey, str], list[tuple[int, int]]] = field(default_factory=dict)
+    promises: dict[LaneKey, list[tuple[str, int, int]]] = field(default_factory=dict)
 
     def find(self, invocation_id: bytes) -> Invocation | None:
         """The invocation of that id, unless it is completed or unknown."""
@@ -234,6 +236,29 @@ class State:
             self.timers = [timer for timer in self.timers if timer[1] in self.invocations]
             heapq.heapify(self.timers)
             self.stale_timers = 0
+
+    def add_promise_waiter(self, lane: LaneKey, name: str, invocation: Invocation, completion_id: int) -> None:
+        """It waits for a promise that is not settled."""
+        self.promises.setdefault(lane, []).append((name, invocation.seq, completion_id))
+        invocation.promises += 1
+
+    def take_promise_waiters(self, lane: LaneKey, name: str) -> list[tuple[Invocation, int]]:
+        """Who waits for a promise that is being settled, in order, with their completion ids."""
+        waiting = [(self.invocations[seq], completion_id) for known, seq, completion_id in self.promises.get(lane, ()) if known == name]
+        for invocation, _ in waiting:
+            invocation.promises -= 1
+        self._keep_promise_waiters(lane, lambda known, seq: known != name)
+        return waiting
+
+    def forget_promise_waiter(self, invocation: Invocation) -> None:
+        """It is completed, and waits for no promise any more."""
+        target = invocation.target
+        self._keep_promise_waiters((target.service, target.key or ""), lambda known, seq: seq != invocation.seq)
+
+    def _keep_promise_waiters(self, lane: LaneKey, stays: Callable[[str, int], bool]) -> None:
+        kept = [waiter for waiter in self.promises.pop(lane, ()) if stays(waiter[0], waiter[1])]
+        if kept:
+            self.promises[lane] = kept
 
     def due(self, now_ms: int) -> Iterator[Timer]:
         """Takes out what is due, in order."""

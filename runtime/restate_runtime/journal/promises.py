@@ -25,7 +25,7 @@ def get_promise(state: State, invocation: Invocation, command: GetPromise, known
         notify(state, invocation, Completion(command.completion_id, known.outcome), now, out)
         return
     lane = _lane(invocation)
-    state.promises.setdefault((lane, command.name), []).append((invocation.seq, command.completion_id))
+    state.add_promise_waiter(lane, command.name, invocation, command.completion_id)
     out.append(PutPromiseWaiter(lane, command.name, invocation.seq, command.completion_id))
 
 
@@ -39,8 +39,6 @@ def complete_promise(
         notify(state, invocation, Completion(command.completion_id, failure), now, out)
         return
     out.append(PutPromise(lane, command.name, command.outcome))
-    for seq, completion_id in state.promises.pop((lane, command.name), ()):
-        waiting = state.invocations.get(seq)
-        if waiting is not None:
-            notify(state, waiting, Completion(completion_id, command.outcome), now, out)
+    for waiting, completion_id in state.take_promise_waiters(lane, command.name):
+        notify(state, waiting, Completion(completion_id, command.outcome), now, out)
     notify(state, invocation, Completion(command.completion_id, VOID), now, out)

@@ -34,7 +34,7 @@ def recover(state: State, event: Recover, now: int, out: list[Effect]) -> None:
         if attached is not None:
             attached.children[completion_id] = seq
     for lane, name, seq, completion_id in event.promise_waiters:
-        state.promises.setdefault((lane, name), []).append((seq, completion_id))
+        state.add_promise_waiter(lane, name, state.invocations[seq], completion_id)
     in_order = sorted(event.invocations, key=lambda invocation: invocation.admission)
     _fill_lanes(state, in_order)
     for invocation in in_order:

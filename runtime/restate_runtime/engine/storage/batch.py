@@ -113,6 +113,7 @@ class Batch:
         "_notification_rows",
         "_promise_waiters",
         "_rows",
+        "_settled",
         "_state",
         "_subscribers",
         "_timers",
@@ -163,6 +164,7 @@ class Batch:
         self._notification_rows: list[tuple[int, int, bytes, int]] = []
         self._subscribers: dict[tuple[int, int, int], tuple[()] | None] = {}
         self._promise_waiters: dict[tuple[int, int, str, str, str], tuple[()]] = {}
+        self._settled: list[tuple[str, str, str]] = []
 
     def add(self, record: Effect) -> bool:
         """Takes a record; `False` where the effect is none."""
@@ -239,7 +241,11 @@ class Batch:
         self._subscribers[record.seq, record.parent, record.completion_id] = ()
 
     def _put_promise(self, record: PutPromise) -> None:
-        self.promises[(*record.lane, record.name)] = record.outcome
+        promise = (*record.lane, record.name)
+        self.promises[promise] = record.outcome
+        self._settled.append(promise)
+        for key in [key for key in self._promise_waiters if key[2:] == promise]:
+            del self._promise_waiters[key]
 
     def _put_promise_waiter(self, record: PutPromiseWaiter) -> None:
         self._promise_waiters[record.seq, record.completion_id, *record.lane, record.name] = ()
@@ -278,13 +284,14 @@ class Batch:
             yield from _SUBSCRIBER.changes(self._subscribers)
         if self.idempotency:
             yield from _IDEMPOTENCY.changes({scope: (seq, digest) for scope, (seq, _, digest) in self.idempotency.items()})
+        if self._settled:
+            yield "DELETE FROM promise_waiter WHERE service = ? AND key = ? AND name = ?", self._settled
         if self._promise_waiters:
             yield from _PROMISE_WAITER.changes(self._promise_waiters)
         if self.forgotten:
             yield "DELETE FROM promise WHERE service = ? AND key = ?", self.forgotten
         if self.promises:
             yield from _PROMISE.changes({key: (encode_entry(outcome),) for key, outcome in self.promises.items()})
-            yield "DELETE FROM promise_waiter WHERE service = ? AND key = ? AND name = ?", list(self.promises)
         if self.access:
             yield from _ACCESS.changes({(name,): None if public is None else (int(public),) for name, public in self.access.items()})
         if self.contracts:
@@ -292,7 +299,7 @@ class Batch:
         if self.deployments:
             yield from _DEPLOYMENT.changes({(id,): row for id, row in self.deployments.items()})
         if self._forget:
-            for table in ("timer", "action", "subscriber"):
+            for table in ("timer", "action", "subscriber", "promise_waiter"):
                 yield f"DELETE FROM {table} WHERE seq = ?", self._forget
         if self.purged:
             for table in ("invocation", "command", "notification", "idempotency", "promise_waiter"):

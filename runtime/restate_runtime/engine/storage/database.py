@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import replace
@@ -112,6 +113,9 @@ def _is_fresh(directory: DataDirectory, *, accept_data_loss: bool) -> bool:
     return True
 
 
+_LOG = logging.getLogger("restate_runtime.engine")
+
+
 class Database:
     """The writer: one process, one connection, one epoch.
 
@@ -209,8 +213,12 @@ class Database:
             self.connection.execute("ROLLBACK")
 
     def close(self, *, clean: bool) -> None:
-        """Closes the files; `clean` says that everything was written in order."""
-        if clean:
-            write_meta(self.connection, Meta(self.epoch, self.batch, True, self.counters), self.epoch)
-        self.connection.close()
-        self._mark.close()
+        """Closes the files; `clean` says that everything was written in order. On a full disk that cannot be noted."""
+        try:
+            if clean:
+                write_meta(self.connection, Meta(self.epoch, self.batch, True, self.counters), self.epoch)
+        except apsw.Error as error:
+            _LOG.warning("%s: that the runtime stopped in order cannot be written: %s", self.directory.path, error)
+        finally:
+            self.connection.close()
+            self._mark.close()

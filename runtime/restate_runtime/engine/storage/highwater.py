@@ -61,5 +61,7 @@ class HighWaterMark:
 
     def close(self) -> None:
         """Syncs and closes the file."""
-        os.fsync(self._fd)
-        os.close(self._fd)
+        try:
+            os.fsync(self._fd)
+        finally:
+            os.close(self._fd)
