@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import aiohttp
 import pytest
 from sample.v1.cart_pb2 import Item
 from sample.v1.cart_restate import BoardClient
@@ -162,6 +163,33 @@ async def test_cancel_and_kill(connection: Any, key: str) -> None:
             await waiting
         assert raised.value.code is code
         await getattr(handle, end)()  # nothing more to do
+
+
+@pytest.mark.rule("R34")
+@pytest.mark.parametrize("end", ["cancel", "kill"])
+async def test_an_awakeable_of_what_is_completed_cannot_be_settled(front: Gateway, connection: Any, key: str, end: str) -> None:
+    handle = CounterClient(connection).script.in_background(KeyedText(key=key))
+    while not (rows := await front.engine.inspector.state("sample.v1.Counter", key, "awakeable")):
+        await asyncio.sleep(0.02)
+    await getattr(handle, end)()
+    with pytest.raises(TerminalError):
+        await handle.result()
+    id = rows[0]["value_json"]
+    for settling in (connection.resolve_awakeable(id, "late"), connection.reject_awakeable(id, "late")):
+        with pytest.raises(TerminalError, match="belongs to an invocation that is completed") as raised:
+            await settling
+        assert raised.value.code is Code.NOT_FOUND
+
+
+async def test_a_result_that_was_asked_for_as_json_at_the_cluster(hosted: Hosted, connection: Any, key: str) -> None:
+    """An endpoint answers in the form in which it was asked, and labels everything as protobuf."""
+    async with aiohttp.ClientSession(hosted.server.ingress) as session:
+        url, headers = "/restate/call/sample.v1.Echo/Call", {"idempotency-key": key, "content-type": "application/json"}
+        async with session.post(url, json={"text": "{}"}, headers=headers) as response:
+            assert (response.status, await response.json(content_type="application/proto")) == (200, {"text": "{}"})
+            id = response.headers["x-restate-id"]
+    assert await EchoClient(connection).call(Text(text="{}"), idempotency_key=key) == Text(text="{}")
+    assert await connection.invocation(id).result() == Text(text="{}")
 
 
 @pytest.mark.parametrize(("id", "code"), [("inv_1" + "0" * 33, Code.NOT_FOUND), ("x' or 1=1 --", Code.INVALID_ARGUMENT)])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from restate_runtime import RuntimeFault
+from restate_runtime import RetryPolicy, RuntimeFault
 from restate_runtime.cluster.gateway.client import Cluster
 from restate_runtime.cluster.gateway.discovery import Directory
 from restate_runtime.cluster.gateway.engine import ClusterEngine
@@ -89,6 +91,46 @@ async def test_a_cluster_without_a_leader_is_waited_for() -> None:
     async with node(lambda number: fine(number) if number > 3 else web.Response(status=503)) as only, nodes(only.url) as cluster:
         assert (await ask(cluster)).status == 200
         assert len(only.requests) == 4
+
+
+@pytest.mark.parametrize("others", [1, 0], ids=["another node", "one node"])
+async def test_what_has_waited_for_long_is_asked_for_again(others: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node dies under a wait that took longer than the gateway's patience; the cluster is back before that is over."""
+    monkeypatch.setattr("restate_runtime.cluster.gateway.nodes._PATIENCE", RetryPolicy(max_duration=timedelta(seconds=2)))
+    dies = asyncio.Event()
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/wait" and not dies.is_set():
+            await dies.wait()
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(text="fine")
+
+    async with contextlib.AsyncExitStack() as stack:
+        runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        port = free_port()
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        urls = [f"http://127.0.0.1:{port}"]
+        if others:
+            busy = await stack.enter_async_context(node(lambda number: fine(number) if number > 2 else web.Response(status=503)))
+            urls.append(busy.url)
+        cluster = await stack.enter_async_context(nodes(*urls))
+
+        async def get(path: str) -> bytes:
+            return (await cluster.request("GET", path, None, {}, busy=lambda answer: answer.status == 503)).body
+
+        assert await get("/at-once") == b"fine"  # its connection is used again
+        waiting = asyncio.ensure_future(get("/wait"))
+        await asyncio.sleep(2.2)
+        await site.stop()
+        dies.set()
+        if not others:
+            await asyncio.sleep(0.2)
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+        assert await waiting == b"fine"
 
 
 @pytest.mark.parametrize("behave", [lambda _: web.Response(status=503), lambda _: None], ids=["busy", "broken"])

@@ -172,7 +172,9 @@ class ClusterEngine:
 
     async def _response(self, invocation_id: str, answer: Answer) -> bytes:
         """The response as its caller expects it: of a method with a contract, binary protobuf."""
-        if not answer.headers.get("content-type", "").startswith(_JSON):
+        # An endpoint of this project answers in the form in which it was asked, and labels everything as protobuf, of which no message
+        # begins with a brace.
+        if not (answer.headers.get("content-type", "").startswith(_JSON) or answer.body[:1] == b"{"):
             return answer.body
         service, name = await self.method_of(invocation_id)
         hosted = self.registry.services.get(service)
@@ -252,7 +254,7 @@ class ClusterEngine:
         found = awaiting(awakeable_id)
         if found is None:
             raise TerminalError(f"there is no awakeable '{awakeable_id[:100]}'", Code.NOT_FOUND)
-        service, settled = await self._awakeable(awakeable_id, *found)
+        service, completed, settled = await self._awakeable(awakeable_id, *found)
         verb = "reject" if value is None else "resolve"
         if value is None:
             body, kind = (reason or "").encode(), "text/plain"
@@ -260,18 +262,20 @@ class ClusterEngine:
             body, kind = seal(value), "application/octet-stream"
         else:
             body, kind = value.data, "application/json" if value.tag == "json" else "application/octet-stream"
+        if settled is None and completed:
+            raise TerminalError(f"the awakeable {awakeable_id} belongs to an invocation that is completed", Code.NOT_FOUND)
         if settled is None:
             await self._cluster.ingress("POST", f"/restate/awakeables/{awakeable_id}/{verb}", body, {"content-type": kind})
         elif not _same(settled, verb, body):
             raise TerminalError(f"the awakeable {awakeable_id} was settled otherwise before", Code.ALREADY_EXISTS)
 
-    async def _awakeable(self, awakeable_id: str, invocation_id: str, index: int) -> tuple[str, tuple[str, bytes] | None]:
-        """The service of its invocation, and how it was settled."""
-        rows = await self._cluster.query(f"select target_service_name from sys_invocation where id = {literal(invocation_id)}")
+    async def _awakeable(self, awakeable_id: str, invocation_id: str, index: int) -> tuple[str, bool, tuple[str, bytes] | None]:
+        """The service of its invocation, whether that is completed, and how it was settled."""
+        rows = await self._cluster.query(f"select target_service_name, status from sys_invocation where id = {literal(invocation_id)}")
         if not rows:
             raise TerminalError(f"there is no awakeable '{awakeable_id}'", Code.NOT_FOUND)
         service = str(rows[0]["target_service_name"])
-        return service, await self.inspector.settlement(invocation_id, index)
+        return service, rows[0]["status"] == "completed", await self.inspector.settlement(invocation_id, index)
 
     # --- services and deployments
 

@@ -22,6 +22,9 @@ __all__ = ["Answer", "Nodes", "node_urls"]
 _PATIENCE = RetryPolicy(max_interval=timedelta(seconds=1), max_duration=timedelta(seconds=10))
 """A cluster may have no leader for a while: electing one took Restate 1.7 about three seconds."""
 
+_REFUSED_S = 0.5
+"""A node that is not there refuses a connection sooner."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -113,7 +116,7 @@ class Nodes:
             ConnectionError: no node can be reached; the connection broke, in the end.
         """
         loop = asyncio.get_running_loop()
-        began, failures, sent = loop.time(), 0, False
+        failed_s, failures, sent = 0.0, 0, False
         while True:
             answer: Answer | None = None
             problem: ConnectionError | None = None
@@ -131,8 +134,10 @@ class Nodes:
                 self._first, sent = number, True
                 if not (repeatable and busy(answer)):
                     return answer
+            if not failures:
+                failed_s = loop.time()  # it may have waited for a result before that
             failures += 1
-            wait_ms = _PATIENCE.delay_ms(failures, round((loop.time() - began) * 1000))
+            wait_ms = _PATIENCE.delay_ms(failures, round((loop.time() - failed_s) * 1000))
             # A cluster that was never there is told at once: more likely the URL is wrong.
             if wait_ms is None or not sent:
                 if answer is not None:
@@ -168,6 +173,8 @@ class Nodes:
     async def _once(
         self, verb: str, base: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, timeout_s: float | None
     ) -> Answer:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             async with asyncio.timeout(timeout_s):
                 # As it is: a key in the path may hold what is reserved.
@@ -177,13 +184,18 @@ class Nodes:
         except aiohttp.ClientConnectorError as error:
             # A negative number is the resolver's, and no error of the system.
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+            if isinstance(error.os_error, ConnectionRefusedError) and loop.time() - began > _REFUSED_S:
+                raise self._broken(base, reason) from None  # aiohttp made the request a second time, and says how that ended
             raise _Unreached(f"no Restate cluster can be reached at {self.name} ({self._option}): {reason}") from None
         except aiohttp.ConnectionTimeoutError:
             raise _Unreached(f"no Restate cluster can be reached at {self.name} ({self._option}): connecting takes too long") from None
         except TimeoutError:
             raise ConnectionError(f"the Restate cluster at {base} ({self._option}) does not answer") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionError(
-                f"the connection to the Restate cluster at {base} ({self._option}) broke before there was an answer "
-                f"({str(error) or type(error).__name__}); a retry under the same idempotency key is safe"
-            ) from None
+            raise self._broken(base, str(error) or type(error).__name__) from None
+
+    def _broken(self, base: str, reason: str) -> ConnectionError:
+        return ConnectionError(
+            f"the connection to the Restate cluster at {base} ({self._option}) broke before there was an answer ({reason}); "
+            "a retry under the same idempotency key is safe"
+        )
