@@ -262,7 +262,7 @@ async def test_only_who_is_known_may_call() -> None:
     from restate_runtime.engine.remote.identity import RequestIdentity
 
     known, stranger = RequestIdentity(Ed25519PrivateKey.generate()), RequestIdentity(Ed25519PrivateKey.generate())
-    app = endpoint(App(Echo()), identity_keys=[known.public_key])
+    app = endpoint(App(Echo()), identity_keys=[known.public_key + "\n"])  # as a file has it, of which a secret was made
     for identity, status in ((known, 200), (stranger, 401)):
         headers = [(name.encode(), value.encode()) for name, value in identity.headers("/discover").items()]
         assert await ask(app, "/discover", headers) == status

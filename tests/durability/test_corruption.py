@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import apsw
 import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, KeyedText, Number, Text
@@ -22,6 +23,7 @@ from restate_runtime.engine.storage import contracts, meta, reader, rows
 from restate_runtime.engine.storage.offline import examine
 from restate_runtime.identifiers import awakeable_id, parse_invocation_id
 
+from ..cli.conftest import run
 from .harness import app, fast_retry, milliseconds, until
 
 KEYS = [f"key{n:02}" for n in range(12)]
@@ -378,3 +380,54 @@ async def test_a_state_row_whose_key_is_damaged_is_missed(parked: Parked, tmp_pa
         id = await CounterClient(runtime).get.in_background(CounterKey(name="key05")).invocation_id()
         assert await outcome(runtime, id) == ("paused", "RT0204")
         assert (await CounterClient(runtime).get(CounterKey(name="key09"))).value == 2 * 109
+
+
+# --- what is damaged is told to whoever asks, and in the log
+
+
+def damage(directory: Path, table: str) -> None:
+    connection = apsw.Connection(str(directory / DATABASE))
+    column = {"state": "value", "command": "entry"}[table]
+    connection.execute(f"UPDATE {table} SET {column} = CAST({column} || x'00' AS BLOB)")
+    connection.close()
+
+
+async def test_a_damaged_result_is_data_loss_for_who_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with app().start(data_dir=tmp_path) as runtime:
+        id = await EchoClient(runtime).call.in_background(Text(text="x"), idempotency_key="one").invocation_id()
+        await runtime.invocation(id).result()
+    damage(tmp_path, "command")
+    async with (
+        app().start(data_dir=tmp_path, ingress="127.0.0.1:0", admin="127.0.0.1:0") as runtime,
+        aiohttp.ClientSession() as session,
+    ):
+        asked: list[tuple[str, str, Any]] = [
+            ("POST", f"{runtime.ingress_url}/sample.v1.Echo/Call", {"text": "x"}),
+            ("GET", f"{runtime.ingress_url}/restate/invocation/{id}/output", None),
+            ("GET", f"{runtime.ingress_url}/restate/invocation/{id}/attach", None),
+            ("PATCH", f"{runtime.admin_url}/invocations/{id}/restart-as-new", None),
+        ]
+        for verb, url, body in asked:
+            async with session.request(verb, url, json=body, headers={"idempotency-key": "one"}) as response:
+                error = await response.json()
+                assert (response.status, error["code"]) == (500, "data_loss"), (url, error)
+                assert re.fullmatch(r"table command: the row .* is damaged.* \[RT0204\]", error["message"])
+        shown = await asyncio.to_thread(run, "invocations", "describe", id, "--admin", runtime.admin_url)
+        assert (shown.status, shown.err.count("RT0"), shown.err.count("\n")) == (1, 1, 1), shown.err
+    told = [record for record in caplog.records if "RT0204" in record.getMessage()]
+    assert len(told) == len(asked) + 1
+    assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_what_is_paused_because_of_damage_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with app().start(data_dir=tmp_path) as runtime:
+        await CounterClient(runtime).add(AddRequest(name="k", amount=1))
+    damage(tmp_path, "state")
+    async with app().start(data_dir=tmp_path) as runtime:
+        id = await CounterClient(runtime).add.in_background(AddRequest(name="k", amount=1)).invocation_id()
+        await until(lambda: runtime.status(id) == "paused")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(
+        rf"\[sample.v1.Counter/Add\] {id} is paused: table state: .* \[RT0204\]; `restate-runtime invocations resume {id}` lets it go on",
+        line,
+    )

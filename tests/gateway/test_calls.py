@@ -276,3 +276,9 @@ async def test_a_bounded_wait(connection: Any, ask: Ask, key: str) -> None:
     handle = connection.invocation(answer.headers["x-restate-id"])
     assert await handle.status() in ("running", "suspended")
     await handle.kill()
+
+
+async def test_a_key_that_does_not_fit_into_a_url_is_refused_for_good(ask: Ask) -> None:
+    answer = await ask("POST", ADD, {"name": "k" * 70_000, "amount": 1})
+    assert (answer.status, answer.json["code"]) == (400, "invalid_argument")
+    assert "the key is too long" in answer.json["message"]

@@ -181,7 +181,7 @@ async def test_deployments_and_descriptors_from_a_file(server: Server, hosted: H
     with contextlib.ExitStack() as stack:
         tool = await asyncio.to_thread(stack.enter_context, command(server, "--descriptors", file))
         async with foreign() as url:
-            assert "RT0502" in await failed(tool, "deployments", "register", f"http://127.0.0.1:{free_port()}")
+            assert "RT0601" in await failed(tool, "deployments", "register", f"http://127.0.0.1:{free_port()}")
             row = await ran(tool, "deployments", "register", url, "--force")
             assert (row["created"], [item["name"] for item in row["services"]]) == (True, ["sample.v1.Counter"])
             answered = await ran(tool, "call", "sample.v1.Counter/Add", f'{{"name": "{key}", "amount": 5}}')

@@ -90,6 +90,7 @@ class Disk:
                     self.timers = {key: due for key, due in self.timers.items() if key[0] != record.seq}
                     self.actions = {key: action for key, action in self.actions.items() if key[0] != record.seq}
                     self.subscribers = [row for row in self.subscribers if row[0] != record.seq]
+                    self.promise_waiters = [row for row in self.promise_waiters if row[2] != record.seq]
                 case PutPromise():
                     assert (record.lane, record.name) not in self.promises, "settled once"
                     self.promises[record.lane, record.name] = record.outcome

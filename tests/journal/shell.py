@@ -12,6 +12,8 @@ from restate_runtime.journal.effects import (
     Deliver,
     Effect,
     Load,
+    Paused,
+    Pressure,
     PutAction,
     PutCommand,
     PutInvocation,
@@ -76,7 +78,7 @@ class Shell:
                         self.attempts.pop(effect.seq, None)
                     case Deliver():
                         assert effect.seq in self.state.invocations
-                    case StillWaits():
+                    case StillWaits() | Pressure() | Paused():
                         pass
                     case Load():
                         loads.append(effect)
@@ -88,10 +90,8 @@ class Shell:
                             self.parked.pop(effect.invocation.seq, None)
                         else:
                             self.parked[effect.invocation.seq] = effect.invocation.version
-                    case _ if type(effect).__name__ != "Pressure":
-                        records.append(effect)
                     case _:
-                        pass
+                        records.append(effect)
                 if isinstance(effect, PutCommand) and isinstance(effect.command, Output):
                     over.add(effect.seq)
             self.attempts = {seq: token for seq, token in self.attempts.items() if self._is_live(seq)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _TIMEOUT_S = 40
 """Longer than a runtime asks an endpoint that is registered: what it says of that comes first."""
 _IN_PATHS = "!$&'()*+,;=:@"
 """What stands for itself in a path, beside letters, digits and `-._~`."""
+_FAULT = re.compile(r"(?P<message>.*) \[(?P<code>RT\d{4})\]", re.DOTALL)
 _TYPES = {"Service": "SERVICE", "VirtualObject": "VIRTUAL_OBJECT", "Workflow": "WORKFLOW"}
 
 admin_option = click.option(
@@ -110,6 +112,9 @@ def _fault(status: int, headers: Mapping[str, str], content: bytes, url: str, op
         text = str(error["message"]) if "restate_code" in error else f"{error['code']}: {error['message']}"
     except (ValueError, KeyError, TypeError):
         return RuntimeFault("RT0501", f"what answers at {url} ({option}) is no runtime: HTTP status {status}")
+    fault = _FAULT.fullmatch(text)
+    if fault is not None:  # the runtime's own
+        return RuntimeFault(fault["code"], fault["message"])
     failed = headers.get("x-restate-error-source") == "invocation"
     if failed and "x-restate-id" in headers:
         text += f" (invocation {headers['x-restate-id']})"

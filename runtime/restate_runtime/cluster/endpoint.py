@@ -49,7 +49,7 @@ class Endpoint:
     def __init__(self, app: Hosted, identity_keys: Iterable[str] = (), dev: bool = False) -> None:
         self.host = Host(app.registry, dev)
         services = [_service(self.host, service) for service in app.registry.services.values()]
-        self._asgi: Any = _asgi(services, list(identity_keys))
+        self._asgi: Any = _asgi(services, [key.strip() for key in identity_keys])  # a file has a newline at its end
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         if scope["type"] == "lifespan":

@@ -100,7 +100,7 @@ class Driver:
             isinstance(made, (Call, OneWayCall)) and made.id_completion_id for made in invocation.journal.commands
         ):
             text = f"it made calls at an endpoint before {target.service} was moved into this process, which counts them otherwise"
-            text += ": serve the endpoint again until it is completed, or kill it"
+            text += ": serve the endpoint again, and resume it, or kill it"
             self.step(Pause(invocation.seq, invocation.token, "RT0301", text))
             return
         attempt = Attempt(self, invocation, invocation.journal, bound)

@@ -5,12 +5,14 @@ Records go to the committer; inner effects happen at once; outer effects are han
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
 from ..errors import RuntimeFault
+from ..identifiers import invocation_id
 from ..journal.core import step
 from ..journal.effects import (
     Abandon,
@@ -18,6 +20,7 @@ from ..journal.effects import (
     Deliver,
     ForgetKey,
     Load,
+    Paused,
     Pressure,
     PutState,
     Reply,
@@ -39,6 +42,7 @@ from .storage.rows import invocation_from_row, invocation_row
 
 __all__ = ["Attempts", "Shell"]
 
+_LOG = logging.getLogger("restate_runtime.engine")
 _CACHED_LANES = 20_000
 _CACHED_LANE_BYTES = 64 * 1024
 _CACHED_BYTES = 64 * 1024 * 1024
@@ -53,6 +57,12 @@ class Attempts(Protocol):
     def still_waits(self, seq: int) -> None: ...
     def relieve(self) -> None: ...
     def start_action(self, seq: int, token: int, completion_id: int) -> None: ...
+
+
+def _report(paused: Invocation) -> None:
+    target, id = paused.target, invocation_id(paused.id)
+    what = f"{paused.failure} [{paused.fault}]; `restate-runtime invocations resume {id}` lets it go on"
+    _LOG.warning("[%s/%s] %s is paused: %s", target.service, target.method, id, what)
 
 
 class StateCache:
@@ -175,6 +185,8 @@ class Shell:
                     outer.append(partial(attempts.start_action, effect.seq, effect.token, effect.completion_id))
                 case Load():
                     loads.append(effect)
+                case Paused():
+                    _report(effect.invocation)
                 case Abandon():
                     attempts.abandon(effect.seq)
                 case StillWaits():

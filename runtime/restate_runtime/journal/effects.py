@@ -26,6 +26,7 @@ __all__ = [
     "ForgetKey",
     "ForgetRows",
     "Load",
+    "Paused",
     "Pressure",
     "Purge",
     "PutAction",
@@ -184,6 +185,12 @@ class StartAttempt(msgspec.Struct, gc=False):
     invocation: Invocation
 
 
+class Paused(msgspec.Struct, gc=False):
+    """Inner: somebody should know that an invocation goes on only once it is resumed."""
+
+    invocation: Invocation
+
+
 class Load(msgspec.Struct, gc=False):
     """Inner: answer with `Loaded`."""
 
@@ -252,6 +259,7 @@ Effect = (
     | Purge
     | StartAttempt
     | Load
+    | Paused
     | Deliver
     | StillWaits
     | Abandon

@@ -8,6 +8,7 @@ from .effects import (
     Effect,
     ForgetRows,
     Load,
+    Paused,
     Pressure,
     PutCommand,
     PutIdempotency,
@@ -322,6 +323,8 @@ def pause(state: State, invocation: Invocation, fault: str, error: str, now: int
     invocation.fault = fault
     invocation.failure = error
     put(invocation, now, out)
+    if fault:
+        out.append(Paused(invocation))
     leave_memory(state, invocation, now, out)
 
 

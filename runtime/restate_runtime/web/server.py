@@ -98,6 +98,9 @@ async def listen(handle: Handle, address: str, option: str) -> Server:
             if request.content.exception() is not None:
                 response.force_close()  # nothing after a broken body can be read
             return response
+        except RuntimeFault as fault:
+            _log.error("%s %s: %s", request.method, request.rel_url, fault)
+            return error_response(str(fault), Code.DATA_LOSS if fault.code == "RT0204" else Code.INTERNAL)
         except ConnectionError as error:
             return error_response(str(error) or "the runtime is stopping", Code.UNAVAILABLE)
         except Exception:

@@ -19,6 +19,7 @@ __all__ = ["Cluster", "literal", "part"]
 _CONNECT_TIMEOUT_S = 10
 _ADMIN_TIMEOUT_S = 30
 _BUSY = (502, 503, 504)
+_URI_TOO_LONG = 414
 _NO_DEFAULTS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _JSON = {"content-type": "application/json", "accept": "application/json"}
 _REFUSALS = {
@@ -88,6 +89,10 @@ class Cluster:
         if answer.status < 400 or answer.status == 470:
             return answer
         error = answer.json()
+        if answer.status == _URI_TOO_LONG:
+            raise TerminalError(
+                "the key is too long: on a Restate cluster it is part of a URL, which has 65,534 bytes", Code.INVALID_ARGUMENT
+            )
         if not isinstance(error, dict) or "message" not in error:
             raise ConnectionError(f"{self._ingress.name} (--cluster) answered {answer.status}, but not as a Restate cluster does")
         if _has_no_leader(answer):

@@ -92,7 +92,7 @@ class ClusterInspector:
             "next_retry_at": row.get("next_retry_at"),
             "retry_count": row.get("retry_count", 0),
             "last_failure": None if completed else row.get("last_failure"),
-            "last_failure_error_code": row.get("last_failure_error_code"),
+            "last_failure_error_code": f"Restate {code}" if (code := row.get("last_failure_error_code")) else None,  # RT0007 is one of each
             "journal_commands_size": row.get("journal_commands_size", 0),
         }
 

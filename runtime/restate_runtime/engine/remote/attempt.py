@@ -125,7 +125,7 @@ class RemoteAttempt:
         journal = self.journal
         if any(id == 0 for command in journal.commands for id, _ in completions(command)):
             text = f"it made calls in this process before {invocation.target.service} was moved to {self.deployment.address.url}"
-            text += ", and an endpoint cannot replay them: bind the service in the App again until it is completed, or kill it"
+            text += ", and an endpoint cannot replay them: bind the service in the App again, and resume it, or kill it"
             self._driver.step(Pause(invocation.seq, self.token, "RT0301", text))
             return
         frames = [self._translator.frame(command) for command in journal.commands]
