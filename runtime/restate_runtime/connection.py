@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -18,6 +17,7 @@ from .handler.futures import Call
 from .handler.outside import BackgroundCalls, OutsideCall, OutsideHandle, finished
 from .handler.scope import outside_only
 from .serde import check_text, encode
+from .urls import why_unreached
 from .web.errors import read_error
 from .web.order import ORDER, Numbers
 from .web.values import VALUE_TAG
@@ -208,8 +208,7 @@ class Connection:
                 body = await response.read()
         except aiohttp.ClientConnectorError as error:
             self._restart_order()
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise ConnectionError(f"no runtime can be reached at {self.url}: {reason}") from None
+            raise ConnectionError(f"no runtime can be reached at {self.url}: {why_unreached(error)}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._restart_order()
             raise ConnectionError(

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 import msgspec
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as PoolTimeout
 
 from .handler.client import OutgoingCall, seconds
 from .handler.scope import outside_only
 from .handler.sync_client import SyncInvocationHandle, SyncMethod, SyncNamedMethod
 from .serde import check_text, encode
+from .urls import why_unreached
 from .web.errors import read_error
 from .web.values import VALUE_TAG
 from .web.wire import CONNECT_TIMEOUT_S, PROTO, accepted_id, call_path, check_url, decoder_of, headers_of, path, status_of
@@ -187,10 +188,10 @@ class SyncConnection:
                 redirect=False,
                 timeout=urllib3.Timeout(connect=connect_s, total=timeout_s),
             )
-        except NewConnectionError as error:
-            reason = error.__cause__ or error
-            number = getattr(reason, "errno", None)
-            raise ConnectionError(f"no runtime can be reached at {self.url}: {os.strerror(number) if number else reason}") from None
+        except (NewConnectionError, SSLError) as error:
+            cause = error.args[0] if isinstance(error, SSLError) else error.__cause__
+            reason = why_unreached(cause) if isinstance(cause, OSError) else str(error)
+            raise ConnectionError(f"no runtime can be reached at {self.url}: {reason}") from None
         except PoolTimeout as error:
             raise self._timeout(error, timeout_s, what) from None
         except (HTTPError, OSError) as error:

@@ -18,7 +18,7 @@ from sample.v1.sample_pb2 import AddRequest, KeyedText, Number, Text
 from sample.v1.sample_restate import COUNTER, ECHO, CounterBase, EchoBase, LedgerClient
 
 from restate_runtime import App, Code, RetryPolicy, TerminalError
-from restate_runtime.cluster import endpoint
+from restate_runtime.cluster import endpoint, lambda_handler
 from restate_runtime.descriptor_set import METADATA, describe, unpack
 from restate_runtime.errors import RuntimeFault
 from restate_runtime.statuses import status_of
@@ -274,6 +274,40 @@ def test_an_identity_key_that_is_none() -> None:
     with pytest.raises(RuntimeFault, match="publickeyv1_") as caught:
         endpoint(App(Echo()), identity_keys=["secret"])
     assert caught.value.code == "RT0002"
+
+
+@pytest.mark.parametrize("hosting", [endpoint, lambda_handler])
+@pytest.mark.parametrize("app", [object(), App, Echo()])
+def test_what_is_no_app(hosting: Any, app: object) -> None:
+    with pytest.raises(TypeError, match=f"^an endpoint hosts an App, not a {type(app).__name__}$"):
+        hosting(app)
+
+
+@pytest.mark.parametrize("hosting", [endpoint, lambda_handler])
+def test_one_identity_key_in_place_of_several(hosting: Any) -> None:
+    with pytest.raises(TypeError, match=r"^identity_keys is a list of public keys, not a str: "):
+        hosting(App(Echo()), identity_keys="publickeyv1_x")
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "told"),
+    [
+        ("restate", ["endpoint", "nothing:app"], "an endpoint needs restate-sdk"),
+        ("restate", ["gateway", "--cluster", "http://127.0.0.1:1"], "the gateway needs restate-sdk"),
+        ("hypercorn", ["endpoint", "nothing:app"], "an endpoint needs hypercorn"),
+    ],
+)
+def test_a_command_without_its_extra(missing: str, arguments: list[str], told: str) -> None:
+    program = (
+        "import importlib.util, sys\n"
+        "found = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name == {missing!r} else found(name, *rest)\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "from restate_runtime.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert done.stderr == f"error: {told}: pip install 'protoc-gen-restate[cluster]' [RT0008]\n"
 
 
 @pytest.mark.rule("R19")

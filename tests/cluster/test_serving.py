@@ -16,8 +16,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from sample.v1.sample_pb2 import Text
+
+from restate_runtime.app import bare_app
 
 from ..contract.server import Server
+from ..durability.harness import fast_retry
 from .hosted import JSON, Hosted
 
 HOSTED = Path(__file__).parent / "child"
@@ -102,6 +106,24 @@ def test_a_port_that_is_taken() -> None:
             timeout=60,
         )
     assert done.stderr == f"error: --bind: cannot listen on 127.0.0.1:{port}: the port is in use [RT0004]\n"
+
+
+@pytest.mark.rule("R31")
+@pytest.mark.parametrize("http1", [False, True], ids=["bidi", "http1"])
+@pytest.mark.parametrize("running", [["a thread", "a task", "something foreign"], ["a stubborn task"]], ids=", ".join)
+async def test_a_quiet_end_while_something_still_runs(processes: list[Process], tmp_path: Path, running: list[str], http1: bool) -> None:
+    log = tmp_path / "log"
+    process = Process("127.0.0.1:0", CHILD_LOG=str(log), CHILD_GRACE="0.5")
+    processes.append(process)
+    async with bare_app().start(data_dir=tmp_path / "data", **fast_retry) as runtime:
+        await runtime.register_deployment(process.url, http1=http1)
+        call = runtime.method("sample.v1.Echo/Call")
+        handles = [call.in_background(Text(text=what).SerializeToString()) for what in running]
+        await _lines(log, len(running))
+        began = time.monotonic()
+        assert await asyncio.to_thread(process.end, signal.SIGTERM) == (0, "", "")
+        assert time.monotonic() - began < 6
+        assert "completed" not in [await handle.status() for handle in handles]
 
 
 async def register(hosted: Hosted, process: Process) -> None:

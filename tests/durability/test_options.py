@@ -166,6 +166,13 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Pa
 
 
 @pytest.mark.rule("R45")
+def test_a_path_in_the_file_is_text(tmp_path: Path) -> None:
+    file = tmp_path / "runtime.toml"
+    file.write_text("data_dir = 5")
+    with pytest.raises(RuntimeFault, match=r"runtime\.toml: data_dir: '5' is no path: write one as text"):
+        load_options({}, config=file, environ={})
+
+
 def test_a_table_in_the_file_is_no_option(tmp_path: Path) -> None:
     config = tmp_path / "runtime.toml"
     config.write_text("[retry]\nfactor = 2\n")

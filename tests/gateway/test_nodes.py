@@ -151,6 +151,12 @@ async def test_a_cluster_that_is_not_there_is_told_at_once_with_all_its_addresse
             await ask(cluster)
 
 
+async def test_https_where_there_is_none() -> None:
+    async with node(fine) as plain, nodes(plain.url.replace("http:", "https:")) as cluster:
+        with pytest.raises(ConnectionError, match=r"^no Restate cluster can be reached at https.* \(--cluster\): no TLS is spoken there "):
+            await ask(cluster, repeatable=False)
+
+
 async def test_a_node_that_does_not_even_refuse_is_passed_over() -> None:
     """As a machine that is gone: nothing answers what connects to it."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:

@@ -31,3 +31,10 @@ def test_the_api_page_has_every_public_name() -> None:
 @pytest.mark.parametrize("name", restate_runtime.__all__)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert getattr(restate_runtime, name).__doc__
+
+
+def test_commands_of_protoc_find_the_annotations() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    commands = [line for page in pages for line in page.read_text().splitlines() if re.match(r" *protoc -I", line)]
+    assert commands
+    assert [line for line in commands if '-I "$(protoc-gen-restate --include)"' not in line] == []

@@ -178,13 +178,13 @@ async def test_over_tls(client: EndpointClient, secure: Endpoint, certificate: P
 
 @pytest.mark.parametrize("http1", [False, True])
 async def test_a_certificate_of_nobody_known(client: EndpointClient, secure: Endpoint, http1: bool) -> None:
-    with pytest.raises(RuntimeFault, match=r"has a certificate that is not accepted: self.signed certificate"):
+    with pytest.raises(RuntimeFault, match=r"cannot be reached: its certificate is not accepted: self.signed certificate"):
         await discover(client, secure.url, http1=http1)
 
 
 @pytest.mark.parametrize("http1", [False, True])
 async def test_https_where_there_is_none(client: EndpointClient, endpoint: Endpoint, http1: bool) -> None:
-    with pytest.raises(RuntimeFault, match=r"cannot be reached over TLS .*: is its URL http"):
+    with pytest.raises(RuntimeFault, match=r"cannot be reached: no TLS is spoken there .*: is its URL http"):
         await discover(client, endpoint.url.replace("http:", "https:"), http1=http1)
 
 

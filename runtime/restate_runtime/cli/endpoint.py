@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..errors import RuntimeFault
-from .shipped import hidden_modules, use_working_directory
+from .shipped import hidden_modules, missing_extra, use_working_directory
 
 __all__ = ["endpoint"]
 
@@ -39,5 +38,5 @@ def endpoint(target: str, bind: str, identity_keys: tuple[str, ...], dev: bool, 
         from .. import cluster
         from ..cluster.serving import serve_endpoint
     except ModuleNotFoundError as error:
-        raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
+        raise missing_extra("an endpoint", error, "cluster") from None
     serve_endpoint(cluster.endpoint(load_app(target), identity_keys=identity_keys, dev=dev), bind, json_output=json_output)

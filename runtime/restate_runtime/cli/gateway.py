@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from ..errors import RuntimeFault
 from ..urls import split_url
+from .shipped import missing_extra
 
 if TYPE_CHECKING:
     from ..cluster.gateway import Gateway
@@ -61,7 +61,7 @@ def gateway(
     try:
         from ..cluster.gateway import gateway as serving
     except ModuleNotFoundError as error:
-        raise RuntimeFault("RT0008", f"{error}: pip install 'protoc-gen-restate[cluster]'") from None
+        raise missing_extra("the gateway", error, "cluster") from None
     from ..descriptor_set import read_descriptors
 
     contracts = read_descriptors(descriptors)

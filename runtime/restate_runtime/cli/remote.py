@@ -18,7 +18,7 @@ import click
 from ..admin.registration import registration
 from ..engine.protocol import Inspector
 from ..errors import RuntimeFault
-from ..urls import split_url
+from ..urls import split_url, why_unreached
 
 __all__ = ["REFUSED", "Admin", "Answer", "admin_option", "data_dir_option", "inspecting", "read_json", "request"]
 
@@ -95,7 +95,7 @@ def request(
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = why_unreached(error) if isinstance(error, OSError) else str(error) or type(error).__name__
         raise RuntimeFault("RT0501", f"no runtime answers at {url} ({option}): {reason}") from None
     finally:
         connection.close()

@@ -7,8 +7,9 @@ import sys
 
 from ..errors import RuntimeFault
 
-__all__ = ["hidden_modules", "shown_path", "use_working_directory"]
+__all__ = ["hidden_modules", "missing_extra", "shown_path", "use_working_directory"]
 
+_DISTRIBUTIONS = {"restate": "restate-sdk"}  # where the module has another name
 _HIDING = tuple(map(os.path.normpath, ("dev/__init__.py", "dev.py", "dev/restate/__init__.py", "dev/restate.py")))
 
 
@@ -32,6 +33,18 @@ def hidden_modules() -> RuntimeFault | None:
                     "RT0105", f"{shown_path(file)} hides the shipped modules dev.restate.*: remove it, or give it another name"
                 )
     return None
+
+
+def missing_extra(what: str, error: ModuleNotFoundError, extra: str) -> RuntimeFault:
+    """The fault where a library is missing that the bare install leaves out.
+
+    Args:
+        what: needs it.
+        error: of the import.
+        extra: that brings the library along.
+    """
+    module = (error.name or "").partition(".")[0]
+    return RuntimeFault("RT0008", f"{what} needs {_DISTRIBUTIONS.get(module, module)}: pip install 'protoc-gen-restate[{extra}]'")
 
 
 def _extends_its_path(file: str) -> bool:

@@ -28,6 +28,7 @@ def lambda_handler(app: Hosted, *, identity_keys: Iterable[str] = ()) -> LambdaH
         identity_keys: public keys of the runtimes that may call, `publickeyv1_...`; without one everybody who may invoke the function.
 
     Raises:
+        TypeError: it is no App, or one identity key in place of several.
         RuntimeFault: RT0107, a service that a cluster cannot host under its name; RT0002, an identity key that is none.
     """
     endpoint = Endpoint(app, identity_keys)

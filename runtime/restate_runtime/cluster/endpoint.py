@@ -47,6 +47,10 @@ class Endpoint:
     """An ASGI application; `stop` suspends what runs."""
 
     def __init__(self, app: Hosted, identity_keys: Iterable[str] = (), dev: bool = False) -> None:
+        if not isinstance(getattr(app, "registry", None), Registry):
+            raise TypeError(f"an endpoint hosts an App, not a {type(app).__name__}")
+        if isinstance(identity_keys, (str, bytes)):
+            raise TypeError(f"identity_keys is a list of public keys, not a {type(identity_keys).__name__}: write [...] around the one")
         self.host = Host(app.registry, dev)
         services = [_service(self.host, service) for service in app.registry.services.values()]
         self._asgi: Any = _asgi(services, [key.strip() for key in identity_keys])  # a file has a newline at its end
@@ -76,6 +80,7 @@ def endpoint(app: Hosted, *, identity_keys: Iterable[str] = (), dev: bool = Fals
         dev: report what does not belong in a handler, such as awaiting something foreign.
 
     Raises:
+        TypeError: it is no App, or one identity key in place of several.
         RuntimeFault: RT0107, a service that a cluster cannot host under its name; RT0002, an identity key that is none.
     """
     return Endpoint(app, identity_keys, dev)

@@ -10,10 +10,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import hypercorn
 import msgspec
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
@@ -32,6 +36,7 @@ _GRACE_S = 8.0
 _CLOSING_S = 1.0
 # After so long a stopping process ends in any case: the cluster goes on from what it has.
 _LAST_RESORT_S = 9.5
+_SERVER = Path(hypercorn.__file__).parent
 _STREAMS = 4096
 """Invocations at once in one connection."""
 
@@ -82,16 +87,26 @@ class _Server(threading.Thread):
 
     def stop(self) -> None:
         self.stopping.set()
+        # It makes them for a connection that is cut already.
+        warnings.filterwarnings("ignore", r"coroutine 'TCPServer\.", RuntimeWarning)
         self._wake()
 
     async def _serve(self) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._report)
         self._wake = lambda: loop.call_soon_threadsafe(stop.set)
         if self.stopping.is_set():
             return
 
         await serve_until(self._endpoint, self._listener, stop, _GRACE_S)
+
+    def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What nobody catches in the event loop. Of connections that are cut while something still runs, the server has much to say."""
+        if self.stopping.is_set() and _is_servers(context):
+            _LOG.debug("while stopping: %s", context.get("message"), exc_info=context.get("exception"))
+        else:
+            loop.default_exception_handler(context)
 
 
 async def serve_until(endpoint: Endpoint, listener: socket.socket, stop: asyncio.Event, grace_s: float) -> None:
@@ -122,6 +137,17 @@ async def serve_until(endpoint: Endpoint, listener: socket.socket, stop: asyncio
             await asyncio.wait({serving}, timeout=_CLOSING_S)
     if serving.done() and not serving.cancelled():
         serving.result()
+
+
+def _is_servers(context: Mapping[str, Any]) -> bool:
+    """Whether the event loop tells of the server's own tasks, and of none that a handler began."""
+    message, error = context.get("message") or "", context.get("exception")
+    if "client_connected_cb" in message or "StreamReaderProtocol.connection_made" in message:
+        return True
+    codes = [getattr(getattr(context.get("task"), "get_coro", lambda: None)(), "cr_code", None)]
+    if error is not None:
+        codes += [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(code is not None and _SERVER in Path(code.co_filename).parents for code in codes)
 
 
 def _config() -> Config:

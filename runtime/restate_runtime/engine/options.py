@@ -177,6 +177,8 @@ def _convert_to(value: Any, wanted: type) -> Any:
     if wanted is Path:
         if value == "":  # which would be the working directory
             raise ValueError("it is empty")
+        if not isinstance(value, (str, os.PathLike)):
+            raise ValueError(f"'{value}' is no path: write one as text")
         return Path(value)
     if issubclass(wanted, enum.Enum):
         try:

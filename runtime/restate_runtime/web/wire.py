@@ -54,8 +54,11 @@ def check_url(url: str) -> str:
     """The ingress' address without a slash at its end.
 
     Raises:
+        TypeError: it is no text.
         ValueError: it is none of http or https.
     """
+    if not isinstance(url, str):
+        raise TypeError(f"a connection takes the ingress' URL as a str such as 'http://127.0.0.1:8080', not a {type(url).__name__}")
     parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"'{url}' is no ingress: write a URL such as http://127.0.0.1:8080")

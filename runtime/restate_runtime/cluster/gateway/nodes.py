@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +15,7 @@ from yarl import URL
 
 from ...errors import RuntimeFault
 from ...retry import RetryPolicy
-from ...urls import split_url
+from ...urls import split_url, why_unreached
 
 __all__ = ["Answer", "Nodes", "node_urls"]
 
@@ -182,9 +182,8 @@ class Nodes:
                 async with self._session.request(verb, url, data=body, headers=headers, allow_redirects=False) as response:
                     return Answer(response.status, response.headers, await response.read())
         except aiohttp.ClientConnectorError as error:
-            # A negative number is the resolver's, and no error of the system.
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-            if isinstance(error.os_error, ConnectionRefusedError) and loop.time() - began > _REFUSED_S:
+            reason = why_unreached(error)
+            if error.errno == errno.ECONNREFUSED and loop.time() - began > _REFUSED_S:
                 raise self._broken(base, reason) from None  # aiohttp made the request a second time, and says how that ended
             raise _Unreached(f"no Restate cluster can be reached at {self.name} ({self._option}): {reason}") from None
         except aiohttp.ConnectionTimeoutError:

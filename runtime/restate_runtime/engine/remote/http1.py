@@ -109,10 +109,8 @@ def _explain(where: str, error: Exception) -> EndpointError:
     match error:
         case aiohttp.ServerTimeoutError():
             return EndpointError(Problem.UNREACHABLE, f"{where} does not answer in time")
-        case aiohttp.ClientConnectorCertificateError(certificate_error=OSError() as cause):
-            return no_connection(where, cause)
         case aiohttp.ClientConnectorError():
-            return no_connection(where, error.os_error)
+            return no_connection(where, error)
         case aiohttp.ClientResponseError() | ValueError():
             return EndpointError(Problem.PROTOCOL, f"{where} does not speak HTTP/1.1: {' '.join(str(error).split())[:200]}")
         case _:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
-import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from ...urls import why_unreached
 from .exchange import Exchange, Sink
 from .http2 import Http2Connection
 from .transport import Address, EndpointError, Problem
@@ -119,16 +118,7 @@ async def unreachable(where: str, connecting: Coroutine[Any, Any, None], timeout
 
 def no_connection(where: str, error: OSError) -> EndpointError:
     """The error for a connection that cannot be made."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            text = f"has a certificate that is not accepted: {error.verify_message}"
-        case ssl.SSLError():
-            text = f"cannot be reached over TLS ({(error.reason or str(error)).lower().replace('_', ' ')}): is its URL http?"
-        case OSError(errno=int(number)) if not isinstance(error, socket.gaierror):
-            text = f"cannot be reached: {os.strerror(number)}"  # asyncio's own text says only that a call failed
-        case _:
-            text = f"cannot be reached: {error.strerror or error}"
-    return EndpointError(Problem.UNREACHABLE, f"{where} {text}")
+    return EndpointError(Problem.UNREACHABLE, f"{where} cannot be reached: {why_unreached(error)}")
 
 
 def tls_context() -> ssl.SSLContext:
