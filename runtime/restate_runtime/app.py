@@ -37,6 +37,9 @@ class App:
     """
 
     def __init__(self, *services: Service, retry: RetryPolicy | None = None, private: Iterable[PrivateService] = ()) -> None:
+        given: Any = retry
+        if not isinstance(given, RetryPolicy | None):
+            raise TypeError(f"an App's retry is a RetryPolicy, not a {type(given).__name__}")
         self.registry = Registry(services, retry, private)
 
     def start(self, *, config: Path | str | None = None, **options: Any) -> Started:

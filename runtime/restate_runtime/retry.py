@@ -32,6 +32,7 @@ class RetryPolicy:
         on_exhausted: for an invocation's policy: pause it, or fail it. A spent side effect always fails.
 
     Raises:
+        TypeError: an interval is no timedelta.
         ValueError: an interval is negative, the factor is below 1, or `max_attempts` is below 1.
     """
 
@@ -43,6 +44,10 @@ class RetryPolicy:
     on_exhausted: OnExhausted = OnExhausted.PAUSE
 
     def __post_init__(self) -> None:
+        for name in ("initial_interval", "max_interval", "max_duration"):
+            value = getattr(self, name)
+            if not isinstance(value, timedelta) and not (value is None and name == "max_duration"):
+                raise TypeError(f"a RetryPolicy's {name} is a timedelta, not a {type(value).__name__}")
         if self.initial_interval < timedelta(0) or self.max_interval < timedelta(0):
             raise ValueError("a RetryPolicy's intervals cannot be negative")
         if self.factor < 1:

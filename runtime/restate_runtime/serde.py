@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, Protocol, TypeGuard, TypeVar
+from types import UnionType
+from typing import Any, Protocol, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -199,6 +200,9 @@ def decode(value: Value, type_: Any) -> Any:
             return _deserialize(value.data, type_)
     elif tag == RAW:
         return value.data if type_ in (bytes, Any, object) else decode(Value(_JSON, value.data), type_)
+    for member in get_args(type_) if isinstance(type_, UnionType) or get_origin(type_) is Union else ():
+        if is_message_type(member) and tag == _MESSAGE + _known(member).full_name:
+            return decode(value, member)
     raise SerdeError(f"stored is {tag}, wanted is {type_name(type_)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -98,3 +99,33 @@ async def test_what_botocore_cannot_make_sense_of_is_named(monkeypatch: pytest.M
     await transport.close()
     (error,) = heard.said
     assert "localhost:3001" in str(error)
+
+
+ASKING = f'''
+import asyncio
+from restate_runtime.engine.remote.aws_lambda import LambdaTransport
+from restate_runtime.engine.remote.transport import Address
+
+async def main():
+    transport = LambdaTransport()
+    asking = asyncio.ensure_future(transport.invoke(Address.parse("{ARN.format(name="waits", version=1)}"), b'{{"path": "/x"}}'))
+    await asyncio.wait([asking], timeout=5)
+    print("asks" if not asking.done() else repr(asking.exception()))
+    asking.cancel()
+    await transport.close()
+
+asyncio.run(main())
+'''
+
+
+async def test_a_function_that_runs_on_does_not_keep_the_process(function: Function) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", ASKING, stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(30):  # the function has fifteen minutes
+            said, _ = await process.communicate()
+    finally:
+        function.let_go.set()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (process.returncode, said, len(function.invoked)) == (0, b"asks\n", 1)

@@ -65,17 +65,19 @@ async def test_background_calls_take_their_place_in_program_order(caller: Outer,
 
 @script
 async def echoes_headers(ctx: Any, argument: Any) -> str | None:
-    return ctx.headers.get("tenant")  # type: ignore[no-any-return]
+    assert ctx.headers["X-Tenant"] == ctx.headers["x-tenant"]
+    assert "x-tenant" in set(ctx.headers)
+    return ctx.headers.get("X-TENANT")  # type: ignore[no-any-return]
 
 
 @script
 async def passes_headers(ctx: Any, argument: Any) -> Any:
-    return await play(ctx, echoes_headers, headers={"tenant": "ada"})
+    return await play(ctx, echoes_headers, headers={"X-Tenant": "ada"})
 
 
 @pytest.mark.rule("R2")
 async def test_headers_reach_the_handler(caller: Outer) -> None:
-    assert await play(caller, echoes_headers, headers={"tenant": "bob"}) == "bob"
+    assert await play(caller, echoes_headers, headers={"X-Tenant": "bob"}) == "bob"
     assert await play(caller, passes_headers) == "ada"
 
 

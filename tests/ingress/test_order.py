@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import hosted
 import pytest
+from aiohttp import web
 from sample.v1.sample_pb2 import AddRequest, Number, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
 from dev.restate.services_pb2 import InvokeRequest
 from dev.restate.services_restate import IngressClient
-from restate_runtime import Connection, TerminalError, connect
+from restate_runtime import Code, Connection, TerminalError, connect
 from restate_runtime.ingress.http import start_ingress
 from restate_runtime.web import order
 from restate_runtime.web.order import ORDER, Numbers, Turns
@@ -312,3 +313,32 @@ async def test_behind_a_balancer_numbers_are_missed_once(
     gap(NEVER_S)
     for _ in range(5):
         await asyncio.gather(*(echo.call(Text(text=str(number))) for number in range(4)))
+
+
+async def test_an_answer_from_in_front_of_the_ingress_costs_nobody_the_order(gap: Callable[[float], None]) -> None:
+    """What the ingress never saw has a number all the same: the calls after it take another token."""
+    seen: list[str] = []
+
+    async def in_front(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append(request.headers[ORDER].split("/")[0])
+        return web.Response(status=413 if len(seen) == 1 else 200, text="<html>" if len(seen) == 1 else "")
+
+    runner = web.ServerRunner(web.Server(in_front))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with connect(f"http://127.0.0.1:{runner.addresses[0][1]}") as connection:
+            with pytest.raises(ConnectionError, match="answered 413"):
+                await EchoClient(connection).call(Text(text="large"))
+            await EchoClient(connection).call(Text())
+            await EchoClient(connection).call(Text())
+    finally:
+        await runner.cleanup()
+    assert seen[0] != seen[1] == seen[2]
+
+
+async def test_a_key_that_does_not_fit_into_a_url_is_refused_before_it_is_sent() -> None:
+    async with connect("http://127.0.0.1:1") as connection:
+        with pytest.raises(TerminalError, match="the key is too long for a URL") as raised:
+            await connection.method("Nope/x", key="k" * 9000)(b"")
+        assert raised.value.code is Code.INVALID_ARGUMENT

@@ -13,7 +13,7 @@ import pytest
 from sample.v1.sample_pb2 import AddRequest, CounterKey, Text
 from sample.v1.sample_restate import CounterClient, EchoClient
 
-from restate_runtime import RetryPolicy, RuntimeFault, TerminalError, connect
+from restate_runtime import App, RetryOptions, RetryPolicy, RuntimeFault, TerminalError, connect
 
 from .services import LONG, MOMENT, Sample, journal, play, send, until
 
@@ -380,3 +380,16 @@ async def test_awaiting_a_durable_future_inside_is_misuse_too(sample: Sample) ->
     async with sample.start() as runtime:
         with pytest.raises(TerminalError, match="the context cannot be used inside a side effect"):
             await play(runtime, misuses)
+
+
+@pytest.mark.parametrize("retry", [5, {}, RetryOptions(max_attempts=2)])
+def test_a_retry_that_is_no_policy(retry: Any) -> None:
+    with pytest.raises(TypeError, match=rf"an App's retry is a RetryPolicy, not a {type(retry).__name__}"):
+        App(retry=retry)
+
+
+@pytest.mark.parametrize("name", ["initial_interval", "max_interval", "max_duration"])
+def test_a_retry_policy_with_an_interval_that_is_none(name: str) -> None:
+    wrong: Any = {name: 0.5}
+    with pytest.raises(TypeError, match=f"a RetryPolicy's {name} is a timedelta, not a float"):
+        RetryPolicy(**wrong)

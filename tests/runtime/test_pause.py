@@ -125,7 +125,7 @@ async def test_what_has_no_turn_is_not_paused(sample: Sample) -> None:
 
 
 @pytest.mark.rule("R15")
-async def test_a_cancellation_of_a_paused_one_is_seen_once_it_is_resumed(sample: Sample) -> None:
+async def test_a_cancellation_resumes_a_paused_one(sample: Sample) -> None:
     @sample.script
     async def waiting(ctx: Any) -> str:
         try:
@@ -138,11 +138,30 @@ async def test_a_cancellation_of_a_paused_one_is_seen_once_it_is_resumed(sample:
         handle = send(runtime, waiting, "k")
         await reached(handle, "running", "suspended")
         await runtime.pause(await handle.invocation_id())
-        await handle.cancel()
-        await handle.cancel()
         assert await handle.status() == "paused"
-        await runtime.resume(await handle.invocation_id())
+        await handle.cancel()
         assert (await handle.result()).text == '"CANCELLED"'
+
+
+@pytest.mark.rule("R15")
+async def test_a_cancellation_ends_one_whose_attempts_are_spent(sample: Sample) -> None:
+    @sample.script
+    async def failing(ctx: Any) -> str:
+        if not mended:
+            raise ValueError("again")
+        await ctx.sleep(LONG)
+        return "never"
+
+    mended: list[bool] = []
+    async with sample.start(retry_max_attempts=2, retry_on_exhausted="pause") as runtime:
+        handle = send(runtime, failing, "k")
+        await reached(handle, "paused")
+        mended.append(True)
+        await handle.cancel()
+        with pytest.raises(TerminalError) as raised:
+            await handle.result()
+        assert raised.value.code is Code.CANCELLED
+        assert (await CounterClient(runtime).add(AddRequest(name="k", amount=1))).value == 1  # its key is free
 
 
 @pytest.mark.rule("R16")

@@ -9,7 +9,7 @@ import json
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Optional
 
 import msgspec
 import pytest
@@ -419,3 +419,24 @@ async def test_state_in_memory_is_bounded_in_bytes(sample: Sample, monkeypatch: 
             kept = [values for values, _ in cache._lanes.values()]
             assert sum(len(value.data) for values in kept for value in values.values()) < 1_200_000
             assert [await play(runtime, read, key) for key in keys] == [large + key for key in keys]
+
+
+async def test_a_message_or_none(sample: Sample) -> None:
+    """What an action is annotated with, and what state is asked for as."""
+
+    def found() -> Text | None:
+        return Text(text="found")
+
+    def missing() -> Text | None:
+        return None
+
+    @sample.script
+    async def looks(ctx: Any) -> list[Any]:
+        here, gone = await ctx.run("found", found), await ctx.run("missing", missing)
+        ctx.set("text", here)
+        state = await ctx.get("text", Optional[Text])  # noqa: UP045 - both spellings count
+        again = await ctx.get("text", Text | None)
+        return [here.text, gone, state.text, again.text]
+
+    async with sample.start() as runtime:
+        assert await play(runtime, looks, "k") == ["found", None, "found", "found"]

@@ -9,7 +9,7 @@ import hashlib
 import time
 import traceback
 import types
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,7 @@ from ..envelope import seal
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
+from ..handler.headers import Headers
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, ContextMisuse, current_handler, misuse
 from ..handler.tasks import begin_task
 from ..identifiers import parse_awakeable_id, parse_invocation_id
@@ -70,7 +71,7 @@ class Attempt:
         self.given_key = machine.key
         self.key = host.shown_key(bound, machine.key)
         self.target = f"{self.service}/{self.method}" + (f" of '{self.key}'" if self.key else "")
-        self.headers: Mapping[str, str] = types.MappingProxyType(host.shown_headers(machine.headers))
+        self.headers = Headers(host.shown_headers(machine.headers))
         self.content_type = next((value for name, value in machine.headers if name.lower() == "content-type"), "")
         self.failures = opening.failures if opening is not None else 0
         self.attempt = self.failures + 1

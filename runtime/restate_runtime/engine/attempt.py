@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import sys
 import types
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from ..durations import whole_milliseconds
 from ..errors import Code, RuntimeFault, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready, terminal_error_of, value_of
+from ..handler.headers import Headers
 from ..handler.scope import WAIT_FOR, WAIT_WITH, Abandoned, ContextMisuse, current_handler, misuse
 from ..identifiers import awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal import entries
@@ -89,8 +90,7 @@ class Attempt:
         self._slot = -1
         first = journal.commands[0]
         assert isinstance(first, entries.Input)
-        # Read-only: a replay in memory would see what the handler changes.
-        self.headers: Mapping[str, str] = types.MappingProxyType(first.headers)
+        self.headers = Headers(first.headers)
         seen = invocation.seen if invocation.seen >= 0 else None
         self.replay = Replay(journal, seen, self._emit, self._want_action, self._warn)
 

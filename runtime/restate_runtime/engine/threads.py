@@ -39,6 +39,9 @@ class DaemonPool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             future, context, function = job
+            if future.cancelled():  # given up while there was no thread for it
+                self._idle.release()
+                continue
             loop = future.get_loop()
             try:
                 outcome: tuple[Any, BaseException | None] = (context.run(function), None)

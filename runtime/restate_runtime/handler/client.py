@@ -326,8 +326,8 @@ def checked_options(
             check_text(f"{target}: the header '{name}'", value)
             if name.lower() == RETENTION:
                 retention_s = retention_seconds(value)
-    if retention_s is not None and headers is not None:
-        headers = {name: value for name, value in headers.items() if name.lower() != RETENTION}
+    if headers is not None:  # as HTTP has them, whichever way leads to the handler
+        headers = {name.lower(): value for name, value in headers.items() if name.lower() != RETENTION}
     return headers, retention_s
 
 

@@ -8,7 +8,7 @@ from ..errors import Code
 from .effects import Abandon, DropSubscriber, Effect, PutSubscriber
 from .entries import CANCEL_INDEX, CANCELLED, Completion, Failure, Signal
 from .events import RefuseCall
-from .lifecycle import again, complete, notify, pause, put
+from .lifecycle import again, complete, notify, pause, put, start
 from .model import Invocation, State, Status
 
 __all__ = ["cancel", "gives_up", "kill", "never_reached", "pause_requested", "refuse_call", "share"]
@@ -23,8 +23,14 @@ def cancel(state: State, invocation: Invocation, now: int, out: list[Effect]) ->
         invocation.cancelling = True
         put(invocation, now, out)
         notify(state, invocation, Signal(CANCEL_INDEX, CANCELLED), now, out)
-    if invocation.status is Status.BACKING_OFF:
-        again(state, invocation, now, out)  # else it would see it late
+    match invocation.status:
+        case Status.BACKING_OFF:
+            again(state, invocation, now, out)  # else it would see it late
+        case Status.PAUSED:  # as Restate does it; what made it pause does so again
+            invocation.fault = ""
+            start(state, invocation, now, out)
+        case _:
+            pass
 
 
 def _is_new(invocation: Invocation) -> bool:

@@ -17,6 +17,7 @@ from ..engine.actions import refuse_lossy, result_type
 from ..errors import Code, TerminalError
 from ..handler.client import InvocationHandle, OutgoingCall
 from ..handler.futures import Awakeable, Call, DurableFuture, Ready
+from ..handler.headers import Headers
 from ..handler.scope import INSIDE_ACTION, OTHER_TASK, WAIT_FOR, ContextMisuse
 from ..identifiers import FIRST_AWAKEABLE_INDEX, awakeable_id, invocation_id, parse_awakeable_id, parse_invocation_id
 from ..journal.entries import Failure, Ref, Success
@@ -57,7 +58,7 @@ class ContextDouble:
     ) -> None:
         self.id = invocation_id(id)
         self.key = key
-        self.headers = types.MappingProxyType(dict(headers))
+        self.headers = Headers(headers)
         self.attempt = attempt
         self.service = "test"
         self.method = "Handler"

@@ -35,7 +35,7 @@ BYTES = "application/octet-stream"
 """What a call by name carries, unless it says otherwise in a header."""
 CONNECT_TIMEOUT_S = 10
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
-_LONGEST_HEADER = 7_500  # servers take some 8 kB for a header, its name included
+_LONGEST_HEADER = 7_500  # servers take some 8 kB for a header with its name, and for a path
 _RESERVED = ("accept", "connect-", "content-", "idempotency-", "proxy-", "sec-", "x-restate-")
 _RESERVED_NAMES = frozenset(
     {"connection", "cookie", "expect", "host", "keep-alive", "origin", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
@@ -66,13 +66,20 @@ def check_url(url: str) -> str:
 
 
 def call_path(call: OutgoingCall, *, background: bool) -> str:
-    """Where a call is posted to."""
+    """Where a call is posted to.
+
+    Raises:
+        TerminalError: INVALID_ARGUMENT, a key that stands there does not fit into a URL.
+    """
     delay = f"?delay={call.delay_ms / 1000:.3f}" if background and call.delay_ms else ""
     if call.descriptor is not None:
         return f"/{quote(call.service)}/{quote(call.method)}" + (f"/send{delay}" if background else "")
     # By name; the runtime knows whether there is a .proto, and a key stands in the path.
     parts = (call.service, call.method) if call.key is None else (call.service, call.key, call.method)
-    return f"/restate/{'send' if background else 'call'}/{'/'.join(map(path_part, parts))}{delay}"
+    path = f"/restate/{'send' if background else 'call'}/{'/'.join(map(path_part, parts))}{delay}"
+    if len(path) > _LONGEST_HEADER:
+        raise TerminalError(f"{call.service}/{call.method}: the key is too long for a URL: {len(path)} bytes", Code.INVALID_ARGUMENT)
+    return path
 
 
 def path_part(text: str) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextvars
 import importlib
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ..threads import DaemonPool
 from .exchange import Exchange, Sink
 from .transport import Address, EndpointError, Problem
 
@@ -80,7 +81,8 @@ class LambdaTransport:
 
     def __init__(self) -> None:
         self._clients: dict[str, Any] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: DaemonPool | None = None
+        self._closed = False
 
     async def start(self, address: Address, method: str, path: str, headers: Mapping[str, str], sink: Sink) -> Exchange:
         return LambdaExchange(self, address, {"path": path, "httpMethod": method, "headers": dict(headers)}, sink)
@@ -91,17 +93,17 @@ class LambdaTransport:
         Raises:
             EndpointError: it could not be asked, or failed.
         """
+        if self._closed:
+            raise EndpointError(Problem.LOST, f"{address.url}: the runtime is stopping")
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(_AT_ONCE, "restate-lambda")
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, self._invoke, address, payload)
-        except RuntimeError as error:  # the threads are gone: it is being closed
-            raise EndpointError(Problem.LOST, f"{address.url}: {error}") from None
+            self._threads = DaemonPool(_AT_ONCE, "restate-lambda")  # a function that runs on must not keep the process
+        answer: Mapping[str, Any] = await self._threads.run(contextvars.copy_context(), lambda: self._invoke(address, payload))
+        return answer
 
     async def close(self) -> None:
+        self._closed = True
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
         for client in self._clients.values():
             client.close()
         self._clients.clear()
