@@ -193,6 +193,24 @@ async def test_spent_attempts_pause_where_the_policy_says_nothing_else(running: 
 
 
 @script
+async def waits_once_mended(ctx: Any, key: str) -> None:
+    await fails_until_mended(ctx, key)
+    await ctx.sleep(timedelta(hours=1))
+
+
+@pytest.mark.rule("R15")
+@WITH_ADMIN
+async def test_a_cancellation_resumes_what_is_paused(running: Running, key: str) -> None:
+    handle = send(running.caller, waits_once_mended, key, key=key)
+    await reached(handle, "paused")
+    Outside(f"{key}-mended").write("mended")
+    await handle.cancel()
+    with pytest.raises(TerminalError) as raised:
+        await handle.result()
+    assert raised.value.code is Code.CANCELLED
+
+
+@script
 async def cleans_up(ctx: Any, key: str) -> str:
     awakeable = ctx.awakeable(str)
     try:
