@@ -216,10 +216,10 @@ class Connection:
                 f"a retry under the same idempotency key is safe"
             ) from None
         if response.status >= 300:
-            error = read_error(response.status, response.headers, body, self.url)
-            if isinstance(error, ConnectionError):
+            refusal = read_error(response.status, response.headers, body, self.url)
+            if isinstance(refusal, ConnectionError):
                 self._restart_order()  # something in front of the ingress answered, which never saw the number
-            raise error
+            raise refusal
         return response.headers, body
 
     def _restart_order(self) -> None:
