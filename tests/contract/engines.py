@@ -162,6 +162,7 @@ embedded: tuple[Engine, ...] = (
 async def reached(handle: InvocationHandle[Any], *statuses: str) -> str:
     """Waits until the invocation is where it should be; the test's own timeout bounds it."""
     while (status := await handle.status()) not in statuses:
+        assert status != "completed", f"it has ended, and will not be {' or '.join(statuses)}"
         await asyncio.sleep(0.005)
     return status
 

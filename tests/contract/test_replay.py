@@ -18,11 +18,14 @@ from .services import Outside, answer, line, play, script, send
 
 @script
 async def changes_its_mind(ctx: Any, key: str) -> str:
-    """The first attempt fails after a step that the second one does not know; with the old code back, it goes on."""
-    attempt = Outside(key).write("attempt")
-    if attempt == 1 or Outside(f"{key}-mended").lines():
+    """Fails after a step that the next attempt does not know; with the old code back, it goes on."""
+    Outside(key).write("attempt")
+    stored = Outside(f"{key}-stored")  # an attempt that is interrupted before that leaves nothing that could not match
+    changed = bool(stored.lines())
+    if not changed or Outside(f"{key}-mended").lines():
         await ctx.run("first", lambda: Outside(key).write("first"), type=int)
-        if attempt == 1:
+        if not changed:
+            stored.write("first")
             raise ValueError("again")
         return "mended"
     CounterClient(ctx).add.in_background(AddRequest(name=key, amount=1))
