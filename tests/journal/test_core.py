@@ -7,7 +7,7 @@ import pytest
 from restate_runtime.journal.core import step
 from restate_runtime.journal.effects import Abandon, Load, PutNotification, Reply, StartAttempt
 from restate_runtime.journal.entries import Call, Failure, Output, Run, SetState, Sleep, Success, Target
-from restate_runtime.journal.events import Admit, AttemptFailed, Evict, Issue, Kill, Resume, Settle, Suspend, Tick
+from restate_runtime.journal.events import Admit, AttemptFailed, Cancel, Evict, Issue, Kill, Resume, Settle, Suspend, Tick
 from restate_runtime.journal.model import Invocation, Status
 from restate_runtime.journal.waits import leaf
 from restate_runtime.retry import RetryPolicy
@@ -121,6 +121,8 @@ def test_the_record_of_a_start_may_be_lost_with_the_process_that_it_kills(parked
         else:
             assert now.status is Status.RUNNING
             world.crash(frozenset({id}))
+    world.send(Cancel(seq))  # which does not run what takes the process down
+    assert world.state.invocations[seq].status is Status.PAUSED
     world.send(Resume(seq))
     assert world.state.invocations[seq].status is Status.RUNNING
     world.drain()

@@ -95,6 +95,17 @@ def endpoint(tmp_path: Path, mode: str) -> Iterator[Endpoint]:
         endpoint.kill()
 
 
+@pytest.fixture(scope="module", params=["bidi", "http1"])
+def scripted_endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """One for all tests of a module: each has its own runtime and its own keys."""
+    endpoint = Endpoint(tmp_path_factory.mktemp("scripted") / "log", http1=request.param == "http1", program="scripted_endpoint.py")
+    endpoint.start()
+    try:
+        yield endpoint
+    finally:
+        endpoint.kill()
+
+
 class Foreign:
     """Calls foreign services with JSON, as their own clients do."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,15 +19,9 @@ from ..durability.harness import app, until, until_status
 from .conftest import OPTIONS, Endpoint, Foreign, nothing
 
 
-@pytest.fixture(scope="module", params=["bidi", "http1"])
-def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """One for all tests: each has its own runtime and its own keys."""
-    endpoint = Endpoint(tmp_path_factory.mktemp("scripted") / "log", http1=request.param == "http1", program="scripted_endpoint.py")
-    endpoint.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.kill()
+@pytest.fixture(scope="module")
+def endpoint(scripted_endpoint: Endpoint) -> Endpoint:
+    return scripted_endpoint
 
 
 @pytest.fixture(params=list(Version), ids=lambda version: version.name)

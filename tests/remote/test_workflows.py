@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,14 +30,9 @@ LEAVES = (["set", "a", "one"], ["set", "b", "one"], ["resolve_promise", "p", "on
 FINDS = (["get", "a"], ["peek", "p"], ["set", "a", "two"], ["resolve_promise", "p", "two"], ["promise", "q"], ["await", "q"])
 
 
-@pytest.fixture(scope="module", params=["bidi", "http1"])
-def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    endpoint = Endpoint(tmp_path_factory.mktemp("workflows") / "log", http1=request.param == "http1", program="scripted_endpoint.py")
-    endpoint.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.kill()
+@pytest.fixture(scope="module")
+def endpoint(scripted_endpoint: Endpoint) -> Endpoint:
+    return scripted_endpoint
 
 
 async def second_run(script: Script, caller: str) -> Any:

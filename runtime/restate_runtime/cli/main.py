@@ -11,6 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import RuntimeFault
+from ..serde import storable
 from .awakeables import awakeables
 from .calls import call, send
 from .deployments import deployments
@@ -41,9 +42,7 @@ class _Text(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(super().convert(value, param, ctx))
-        try:
-            text.encode()
-        except UnicodeEncodeError:
+        if storable(text) != text:
             self.fail("it is no UTF-8", param, ctx)
         return text
 

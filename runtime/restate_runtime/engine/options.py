@@ -18,6 +18,7 @@ from typing import Any
 from ..durations import parse_duration
 from ..errors import RuntimeFault
 from ..retry import INVOCATION_RETRY, OnExhausted, RetryPolicy
+from ..serde import storable
 
 __all__ = ["ENVIRONMENT_PREFIX", "OnDeadlock", "Options", "load_options"]
 
@@ -190,17 +191,10 @@ def _convert_to(value: Any, wanted: type) -> Any:
     if wanted in (int, float) and not isinstance(value, bool):
         return _number(value, wanted)
     if isinstance(value, wanted) and not isinstance(value, bool):
-        return _text(value) if isinstance(value, str) else value
+        if isinstance(value, str) and storable(value) != value:
+            raise ValueError(f"'{value}' is no UTF-8")
+        return value
     raise ValueError(f"'{value}' does not fit")
-
-
-def _text(value: str) -> str:
-    """Python lets bytes of a command line or the environment through that are no text, as half surrogate pairs."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"'{value}' is no UTF-8") from None
-    return value
 
 
 def _duration(value: Any) -> timedelta:
