@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +16,51 @@ from restate_runtime import TerminalError
 from .harness import app, milliseconds, until
 
 
-async def waits(runtime: Any, id: str) -> None:
-    """Its handler has come to its awakeable."""
-    await until(lambda: (row := runtime.inspector.describe(id)) is not None and row["waiting_for"])
+class Gate:
+    """A handler that has come to it goes on once it is open: what is cancelled meanwhile has not been seen."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def passed(self) -> None:
+        self.reached.set()
+        await self.open.wait()
 
 
-async def cancelled_again(runtime: Any, id: str) -> str:
-    """What it returns when it is cancelled once more, and goes on."""
-    await runtime.cancel(id)
-    await runtime.resume(id)
+async def result(runtime: Any, id: str) -> str:
     text: str = (await runtime.invocation(id).result()).text
     return text
 
 
-async def compensates(ctx: Any, _: str) -> str:
-    awakeable = ctx.awakeable(str)
-    caught = []
-    for wait in (awakeable, ctx.sleep(milliseconds(1)), ctx.sleep(milliseconds(1))):
-        try:
-            await wait
-        except TerminalError as error:
-            caught.append(error.code.name)
-    return " ".join(caught)
+def compensates(gate: Gate) -> Any:
+    async def handler(ctx: Any, _: str) -> str:
+        awakeable = ctx.awakeable(str)
+        await gate.passed()
+        caught = []
+        for wait in (awakeable, ctx.sleep(milliseconds(1)), ctx.sleep(milliseconds(1))):
+            try:
+                await wait
+            except TerminalError as error:
+                caught.append(error.code.name)
+        return " ".join(caught)
+
+    return handler
 
 
 @pytest.mark.rule("R15")
 async def test_it_is_raised_once_however_often_it_was_asked_for(tmp_path: Path, runtime_options: dict[str, Any]) -> None:
-    async with app(compensates).start(data_dir=tmp_path, **runtime_options) as runtime:
+    before, after = Gate(), Gate()
+    at_once = timedelta(0)  # it is stopped at its gate
+    async with app(compensates(before)).start(data_dir=tmp_path, shutdown_timeout=at_once, **runtime_options) as runtime:
         id = await EchoClient(runtime).script.in_background(Text(text="")).invocation_id()
-        await waits(runtime, id)
-        await runtime.pause(id)
+        await before.reached.wait()
         await runtime.cancel(id)
         await runtime.cancel(id)
-    async with app(compensates).start(data_dir=tmp_path, **runtime_options) as runtime:
-        assert await cancelled_again(runtime, id) == "CANCELLED"
+    async with app(compensates(after)).start(data_dir=tmp_path, **runtime_options) as runtime:
+        await after.reached.wait()
+        await runtime.cancel(id)
+        after.open.set()
+        assert await result(runtime, id) == "CANCELLED"
 
 
 @pytest.mark.rule("R15")
@@ -67,9 +80,9 @@ async def test_one_that_was_seen_before_the_restart_does_not_hide_another(tmp_pa
 
     async with app(undoes).start(data_dir=tmp_path, **runtime_options) as runtime:
         id = await EchoClient(runtime).script.in_background(Text(text="")).invocation_id()
-        await waits(runtime, id)
+        await until(lambda: (row := runtime.inspector.describe(id)) is not None and row["waiting_for"])
         await runtime.cancel(id)
         await until(lambda: noted(runtime))
-        await runtime.pause(id)
     async with app(undoes).start(data_dir=tmp_path, **runtime_options) as runtime:
-        assert await cancelled_again(runtime, id) == "CANCELLED CANCELLED"
+        await runtime.cancel(id)  # what wakes it: it replays with both
+        assert await result(runtime, id) == "CANCELLED CANCELLED"
