@@ -178,36 +178,64 @@ async def test_an_address_that_is_none() -> None:
             pass
 
 
-@pytest.mark.parametrize("dies", [True, False])
-async def test_a_deployment_is_there_once_all_nodes_know_of_it(dies: bool) -> None:
-    """The node that took it knows at once, or dies; the other one learns of it a little later."""
-    uri = "http://127.0.0.1:9080"
-    deployment = {"id": "dp_1", "uri": uri, "services": []}
+URI = "http://127.0.0.1:9080"
+DEPLOYMENT = {"id": "dp_1", "uri": URI, "services": []}
+LOOKED_AT = "/deployments/dp_1"
 
-    def admin(path: str, *, knows: bool) -> web.Response:
-        match path:
-            case "/deployments/dp_1":
-                return web.json_response(deployment if knows else {"message": "not found"}, status=200 if knows else 404)
-            case "/deployments":
-                return web.json_response({"deployments": [deployment] if knows else []})
-            case "/services":
-                return web.json_response({"services": []})
-            case _:
-                return web.json_response({"rows": []})
+
+def admin(path: str, *, knows: bool) -> web.Response:
+    """What a node says, that knows of the deployment or not."""
+    match path:
+        case "/deployments/dp_1":
+            return web.json_response(DEPLOYMENT if knows else {"message": "not found"}, status=200 if knows else 404)
+        case "/deployments":
+            return web.json_response({"deployments": [DEPLOYMENT] if knows else []})
+        case "/services":
+            return web.json_response({"services": []})
+        case _:
+            return web.json_response({"rows": []})
+
+
+async def registered(*urls: str) -> tuple[str, bool]:
+    cluster = Cluster([gone()], urls)
+    try:
+        row = await ClusterEngine(cluster, Directory(cluster, {})).register_deployment(URI)
+    finally:
+        await cluster.close()
+    return row["id"], row["created"]
+
+
+@pytest.mark.parametrize("taker", ["stays", "dies", "comes back"])
+async def test_a_deployment_is_there_once_all_nodes_know_of_it(taker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node that took it knows at once, or dies, and knows nothing when it is back; the other one learns of it later.
+
+    That takes longer than an election: the gateway's patience with that is shorter here.
+    """
+    monkeypatch.setattr("restate_runtime.cluster.gateway.nodes._PATIENCE", RetryPolicy(max_duration=timedelta(milliseconds=100)))
 
     def first(number: int) -> web.Response | None:
         if number == 1:
-            return web.json_response(deployment, status=201)
-        return None if dies else admin(leader.requests[-1], knows=True)
+            return web.json_response(DEPLOYMENT, status=201)
+        path = leader.requests[-1]
+        match taker:
+            case "stays":
+                return admin(path, knows=True)
+            case "comes back" if path != LOOKED_AT:
+                return admin(path, knows=False)
+            case _:
+                return None
 
-    def second(number: int) -> web.Response:
-        return admin(late.requests[-1], knows=number > 3)
+    async with node(first) as leader, node(lambda number: admin(late.requests[-1], knows=number > 3)) as late:
+        assert await registered(leader.url, late.url) == ("dp_1", True)
+        assert late.requests[:4] == [LOOKED_AT] * 4
 
-    async with node(first) as leader, node(second) as late:
-        cluster = Cluster([gone()], [leader.url, late.url])
-        try:
-            row = await ClusterEngine(cluster, Directory(cluster, {})).register_deployment(uri)
-        finally:
-            await cluster.close()
-        assert (row["id"], row["created"]) == ("dp_1", True)
-        assert late.requests[:4] == ["/deployments/dp_1"] * 4
+
+async def test_a_node_that_never_knows_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restate_runtime.cluster.gateway.nodes._AGREEMENT", RetryPolicy(max_duration=timedelta(milliseconds=100)))
+
+    def first(number: int) -> web.Response:
+        return web.json_response(DEPLOYMENT, status=201) if number == 1 else admin(leader.requests[-1], knows=True)
+
+    async with node(first) as leader, node(lambda _: admin(late.requests[-1], knows=False)) as late:
+        with pytest.raises(ConnectionError, match=rf"^the cluster has taken the change, but does not know of it yet at {late.url} \("):
+            await registered(leader.url, late.url)

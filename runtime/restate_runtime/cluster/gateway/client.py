@@ -129,11 +129,14 @@ class Cluster:
         raise self.refusal(answer)
 
     async def agree(self, path: str, agrees: Callable[[Answer], bool]) -> None:
-        """Waits for seconds at most until all nodes know of a change: others than the one that made it go on as before for a moment.
+        """Waits until all nodes know of a change: others than the one that made it go on as before for a moment.
 
         Args:
             path: of what has changed, at the admin API.
             agrees: whether a node's answer shows the change.
+
+        Raises:
+            ConnectionError: some do not, after many seconds.
         """
         await self._admin.agree(path, _JSON, agrees, timeout_s=_ADMIN_TIMEOUT_S)
 

@@ -22,6 +22,9 @@ __all__ = ["Answer", "Nodes", "node_urls"]
 _PATIENCE = RetryPolicy(max_interval=timedelta(seconds=1), max_duration=timedelta(seconds=10))
 """A cluster may have no leader for a while: electing one took Restate 1.7 about three seconds."""
 
+_AGREEMENT = RetryPolicy(max_interval=timedelta(seconds=1), max_duration=timedelta(seconds=20))
+"""Until every node of Restate 1.7 knew of a change whose node was killed right after it, up to twelve seconds went by."""
+
 _REFUSED_S = 0.5
 """A node that is not there refuses a connection sooner."""
 
@@ -147,21 +150,31 @@ class Nodes:
             await asyncio.sleep(wait_ms / 1000)
 
     async def agree(self, path: str, headers: Mapping[str, str], agrees: Callable[[Answer], bool], *, timeout_s: float) -> None:
-        """Asks the nodes until all agree that answer, for some seconds at most.
+        """Asks the nodes until all agree that answer; the next request begins with one of these.
 
         Args:
             agrees: whether a node's answer is the one that is waited for.
             timeout_s: for one node; one that is there and says nothing takes that long.
+
+        Raises:
+            ConnectionError: some do not, after many seconds.
         """
         loop = asyncio.get_running_loop()
         began, failures = loop.time(), 0
         while True:
             asked = (self._once("GET", url, path, None, headers, timeout_s) for url in self._urls)
             answers = await asyncio.gather(*asked, return_exceptions=True)
-            failures += 1
-            wait_ms = _PATIENCE.delay_ms(failures, round((loop.time() - began) * 1000))
-            if wait_ms is None or all(agrees(answer) for answer in answers if isinstance(answer, Answer)):
+            agreed = {number: agrees(answer) for number, answer in enumerate(answers) if isinstance(answer, Answer)}
+            if all(agreed.values()):
+                self._first = next(iter(agreed), self._first)  # one that was not there may come back, and not know of it
                 return
+            failures += 1
+            wait_ms = _AGREEMENT.delay_ms(failures, round((loop.time() - began) * 1000))
+            if wait_ms is None:
+                late = ", ".join(self._urls[number] for number, knows in agreed.items() if not knows)
+                raise ConnectionError(
+                    f"the cluster has taken the change, but does not know of it yet at {late} ({self._option}): look again"
+                )
             await asyncio.sleep(wait_ms / 1000)
 
     def _in_turn(self) -> Iterator[tuple[int, str]]:
