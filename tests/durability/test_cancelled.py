@@ -13,7 +13,7 @@ from sample.v1.sample_restate import EchoClient
 
 from restate_runtime import TerminalError
 
-from .harness import app, milliseconds, until
+from .harness import app, invocation, milliseconds, until
 
 
 class Gate:
@@ -76,11 +76,11 @@ async def test_one_that_was_seen_before_the_restart_does_not_hide_another(tmp_pa
         return " ".join(caught)
 
     def noted(runtime: Any) -> bool:
-        return any(row["entry"] == "run 'note'" and row["completed"] for row in runtime.inspector.describe(id)["journal"])
+        return any(row["entry"] == "run 'note'" and row["completed"] for row in invocation(runtime, id)["journal"])
 
     async with app(undoes).start(data_dir=tmp_path, **runtime_options) as runtime:
         id = await EchoClient(runtime).script.in_background(Text(text="")).invocation_id()
-        await until(lambda: (row := runtime.inspector.describe(id)) is not None and row["waiting_for"])
+        await until(lambda: invocation(runtime, id)["waiting_for"])
         await runtime.cancel(id)
         await until(lambda: noted(runtime))
     async with app(undoes).start(data_dir=tmp_path, **runtime_options) as runtime:
